@@ -1,0 +1,3 @@
+//! Facts about the USB devices of this machine: snapshots from sysfs, hot-plug, names.
+
+pub mod facts;
