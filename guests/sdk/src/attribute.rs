@@ -16,6 +16,11 @@ pub fn integer(name: &str, value: impl Into<i64>) -> Attribute {
     Attribute { name: name.into(), value: Value::Integer(value.into()), unit: None }
 }
 
+/// A number that may have a fraction, without a unit.
+pub fn number(name: &str, value: f64) -> Attribute {
+    Attribute { name: name.into(), value: Value::Number(value), unit: None }
+}
+
 /// A truth value.
 pub fn flag(name: &str, value: bool) -> Attribute {
     Attribute { name: name.into(), value: Value::Flag(value), unit: None }
@@ -41,14 +46,25 @@ fn is_flag(text: &str) -> bool {
     matches!(text, "t" | "T" | "true" | "TRUE" | "True" | "f" | "F" | "false" | "FALSE" | "False")
 }
 
-/// Go's integers and floats: decimal, `inf`, `nan`, `infinity` in any case, hexadecimal with a `p` exponent, `_` never.
+/// Go's integers and floats: decimal with or without exponent, `inf`, `nan`, `infinity` in any case, hexadecimal with a `p` exponent.
 fn is_number(text: &str) -> bool {
     let body = text.strip_prefix(['+', '-']).unwrap_or(text);
     let lower = body.to_ascii_lowercase();
     if let Some(hex) = lower.strip_prefix("0x") {
         return hex.contains('p') && hex.chars().all(|c| c.is_ascii_hexdigit() || matches!(c, 'p' | '.' | '+' | '-'));
     }
-    matches!(lower.as_str(), "inf" | "infinity" | "nan") || body.parse::<f64>().is_ok()
+    if matches!(lower.as_str(), "inf" | "infinity" | "nan") {
+        return true;
+    }
+    let (mantissa, exponent) =
+        lower.split_once('e').map_or((lower.as_str(), None), |(mantissa, exponent)| (mantissa, Some(exponent)));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = |text: &str| text.chars().all(|c| c.is_ascii_digit());
+    let exponent_ok = exponent.is_none_or(|exponent| {
+        let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+        !exponent.is_empty() && digits(exponent)
+    });
+    digits(whole) && digits(fraction) && !(whole.is_empty() && fraction.is_empty()) && exponent_ok
 }
 
 /// A number followed by one of Nomad's units: `5GB`, `5 GB`.
@@ -67,8 +83,10 @@ mod tests {
 
     #[test]
     fn only_what_nomad_keeps_as_text_passes_as_text() {
-        for text in ["0x1050", "0x12f7", "TD 2B", "a", "=0781", "1-1.4", "sn-0781", "2.0.1", "0xdp", "W", "1 000"] {
-            assert_eq!(reads_as_text(text), !matches!(text, "0xdp"), "{text}");
+        for text in
+            ["0x1050", "0x12f7", "TD 2B", "a", "=0781", "1-1.4", "sn-0781", "2.0.1", "e5", ".", "1e", "W", "1 000"]
+        {
+            assert!(reads_as_text(text), "{text}");
         }
         for text in [
             "", "0781", "03e7", "1e23", "05E3", "-7", "+7", "1.5", ".5", "5.", "inf", "NaN", "Infinity", "true", "f",

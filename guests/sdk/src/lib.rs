@@ -74,6 +74,7 @@ pub mod testing;
 
 pub use bindings::yurt::plugin::common::{Attribute, Description, Diagnostic, Severity, Value};
 pub use policy::{Adapter, Offer, UsbPolicy};
+pub use serde_json as json;
 
 /// Facts about devices: what the host read from the kernel's tables (`usb.wit`).
 pub mod facts {

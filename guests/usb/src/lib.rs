@@ -1,23 +1,42 @@
-//! Yurt's default USB policy.
+//! Yurt's default USB policy: which devices are offered, how they are grouped and named, whether they are well, and what a task gets.
+//!
+//! It is a pure function of the facts that the host read and of the operator's configuration; see `rules.rs` for what is offered,
+//! `names.rs` for the groups, `ids.rs` for the instances, `health.rs`, `attributes.rs`, `reserve.rs` and `stats.rs` for the rest.
 
-use serde::Deserialize;
-use yurt_sdk::facts::Snapshot;
-use yurt_sdk::offer::{DeviceGroup, GroupName, Health, Instance, Reservation};
-use yurt_sdk::{Description, Offer, UsbPolicy, nodes, slug};
+mod attributes;
+mod classes;
+mod config;
+mod glob;
+mod health;
+mod ids;
+mod names;
+mod reserve;
+mod rules;
+mod stats;
 
-/// The policy.
+use serde::{Deserialize, Serialize};
+use yurt_sdk::facts::{CounterSet, Snapshot, UsbDevice};
+use yurt_sdk::offer::{DeviceGroup, GroupName, Instance, InstanceStats, Reservation};
+use yurt_sdk::{Description, Diagnostic, Offer, UsbPolicy};
+
+pub use config::Config;
+
+/// The default policy.
 pub struct DefaultPolicy;
 
-/// The operator's configuration.
-#[derive(Deserialize)]
-pub struct Config {
-    target_vendor_id: Option<u16>,
-    target_product_id: Option<u16>,
+/// What is remembered from one offer to the next, over restarts and swaps: ids and names that were given, so that they stay put
+/// when a second device comes that could claim them. Bounded (see [`ids::REMEMBERED`] and [`names::REMEMBERED`]).
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Memory {
+    #[serde(default)]
+    ids: Vec<ids::Given>,
+    #[serde(default)]
+    names: Vec<names::Given>,
 }
 
 impl UsbPolicy for DefaultPolicy {
     type Config = Config;
-    type Memory = ();
+    type Memory = Memory;
 
     fn describe() -> Description {
         Description {
@@ -28,38 +47,63 @@ impl UsbPolicy for DefaultPolicy {
         }
     }
 
-    fn group(config: &Config, facts: &Snapshot, _: Option<()>) -> Result<Offer<()>, String> {
-        let mut groups: Vec<DeviceGroup> = Vec::new();
-        for device in &facts.devices {
-            if Some(device.vendor_id) != config.target_vendor_id || Some(device.product_id) != config.target_product_id
-            {
-                continue;
-            }
-            let vendor = device.vendor_name.as_deref().and_then(|name| slug::slug(name, 48));
-            let product = device.product_name.as_deref().and_then(|name| slug::slug(name, 48));
-            let name = GroupName {
-                vendor: vendor.unwrap_or_else(|| format!("v{:04x}", device.vendor_id)),
-                kind: "usb".into(),
-                name: product.unwrap_or_else(|| format!("p{:04x}", device.product_id)),
-            };
-            let instance = Instance {
-                id: format!("port-{}", device.key),
-                members: vec![device.key.clone()],
-                share: None,
-                health: Health::Healthy,
-            };
-            match groups.iter_mut().find(|group| group.name == name) {
-                Some(group) => group.instances.push(instance),
-                None => groups.push(DeviceGroup { name, attributes: Vec::new(), instances: vec![instance] }),
-            }
-        }
-        Ok(Offer::of(groups))
+    fn check_config(config: &Config) -> Vec<Diagnostic> {
+        config.check().1
     }
 
-    fn reserve(_: &Config, facts: &Snapshot, _: &GroupName, reserved: &[Instance]) -> Result<Reservation, String> {
-        let members = reserved.iter().flat_map(|instance| &instance.members);
-        let devices = members.filter_map(|key| facts.devices.iter().find(|device| device.key == *key));
-        Ok(Reservation { env: Vec::new(), nodes: devices.flat_map(nodes::all_of).collect(), mounts: Vec::new() })
+    fn group(config: &Config, facts: &Snapshot, memory: Option<Memory>) -> Result<Offer<Memory>, String> {
+        let settings = config.check().0;
+        if settings.rules.is_empty() && memory.is_none() {
+            yurt_sdk::warn!("no USB device is offered: the configuration has neither a rule nor a target pair");
+        }
+        let memory = memory.unwrap_or_default();
+
+        let offered: Vec<(&UsbDevice, &rules::Rule)> = facts
+            .devices
+            .iter()
+            .filter_map(|device| Some((device, rules::allowing(&settings.rules, device)?)))
+            .collect();
+        let (ids, given_ids) = ids::assign(&offered, memory.ids);
+        let (names, given_names) = names::assign(&offered, &settings.rules, memory.names);
+
+        let mut groups: Vec<Gathered> = Vec::new();
+        for (((device, _), id), name) in offered.iter().zip(ids).zip(names) {
+            let instance = Instance { id, members: vec![device.key.clone()], share: None, health: health::of(device) };
+            match groups.iter_mut().find(|group| group.name == name) {
+                Some(group) => {
+                    group.devices.push(device);
+                    group.instances.push(instance);
+                }
+                None => groups.push(Gathered { name, devices: vec![device], instances: vec![instance] }),
+            }
+        }
+        Ok(Offer {
+            groups: groups.into_iter().map(Gathered::finish).collect(),
+            memory: Some(Memory { ids: given_ids, names: given_names }),
+            ask_again_milliseconds: Some(settings.period_milliseconds),
+        })
+    }
+
+    fn reserve(_: &Config, facts: &Snapshot, group: &GroupName, reserved: &[Instance]) -> Result<Reservation, String> {
+        reserve::reserve(facts, group, reserved)
+    }
+
+    fn stats(_: &Config, counters: &[CounterSet], offered: &[Instance]) -> Result<Vec<InstanceStats>, String> {
+        Ok(offered.iter().filter_map(|instance| stats::of(instance, counters)).collect())
+    }
+}
+
+/// A group while its members are being found.
+struct Gathered<'a> {
+    name: GroupName,
+    devices: Vec<&'a UsbDevice>,
+    instances: Vec<Instance>,
+}
+
+impl Gathered<'_> {
+    fn finish(self) -> DeviceGroup {
+        let attributes = attributes::of(&self.devices, &self.instances);
+        DeviceGroup { name: self.name, attributes, instances: self.instances }
     }
 }
 

@@ -1,0 +1,139 @@
+use yurt_sdk::Value;
+use yurt_sdk::facts::{Presence, SerialQuality};
+use yurt_sdk::offer::DeviceGroup;
+use yurt_sdk::offer::Health;
+use yurt_sdk::testing::{self, Device, snapshot};
+
+use crate::DefaultPolicy;
+
+fn one_group(devices: Vec<Device>) -> DeviceGroup {
+    let config = r#"{"rule":[{"group":"all","vendor_name":"lab"}]}"#;
+    testing::group::<DefaultPolicy>(config, &snapshot(devices)).unwrap().groups.remove(0)
+}
+
+fn value(group: &DeviceGroup, name: &str) -> Option<Value> {
+    group.attributes.iter().find(|attribute| attribute.name == name).map(|attribute| attribute.value.clone())
+}
+
+fn text(text: &str) -> Option<Value> {
+    Some(Value::Text(text.into()))
+}
+
+fn stick(port: &str) -> Device {
+    Device::new(port, 0x1050, 0x0120)
+        .names("Yubico.com", "Key, blue")
+        .strings("Yubico", "2000")
+        .interface(8, 6, 0x50, "usb-storage")
+        .interface(3, 1, 2, "usbhid")
+        .node("block", "/dev/sda")
+        .node("hidraw", "/dev/hidraw0")
+}
+
+#[test]
+fn attributes_are_typed_and_every_text_can_be_matched_by_a_literal() {
+    let group = one_group(vec![stick("1-1.4").serial("0781", SerialQuality::Unique)]);
+    for (name, want) in [
+        ("vendor_id", text("0x1050")),
+        ("vendor_id_number", Some(Value::Integer(0x1050))),
+        ("product_id", text("0x0120")),
+        ("vendor_name", text("Yubico.com")),
+        ("product_name", text("Key; blue")),
+        ("product", text("=2000")),
+        ("serials", text("=0781")),
+        ("ids", text("sn-0781")),
+        ("classes", text("hid,storage")),
+        ("class_codes", text("03/01/02,08/06/50")),
+        ("drivers", text("usb-storage,usbhid")),
+        ("nodes", text("block,hidraw")),
+        ("ports", text("1-1.4")),
+        ("controller", text("0000:00:14.0")),
+        ("speed_mbit", Some(Value::Integer(480))),
+        ("usb_version", Some(Value::Number(2.0))),
+        ("device_release", text("0x0100")),
+        ("link_degraded", Some(Value::Flag(false))),
+        ("removable", None),
+        ("numa_node", None),
+    ] {
+        assert_eq!(value(&group, name), want, "{name}");
+    }
+    for attribute in &group.attributes {
+        assert_eq!(attribute.unit, None);
+        if let Value::Text(text) = &attribute.value {
+            assert!(yurt_sdk::attribute::reads_as_text(text), "{} = {text}", attribute.name);
+        }
+    }
+    let names: Vec<&String> = group.attributes.iter().map(|attribute| &attribute.name).collect();
+    assert!(names.is_sorted(), "{names:?}");
+}
+
+#[test]
+fn where_members_differ_texts_are_joined_and_numbers_are_left_out() {
+    let other = Device::new("1-2", 0x12f7, 0x1e23).serial("B,1", SerialQuality::Unique).with(|d| d.link.mbit = 12);
+    let group = one_group(vec![stick("1-1").serial("A", SerialQuality::Unique), other]);
+    for (name, want) in [
+        ("vendor_id", text("0x1050,0x12f7")),
+        ("vendor_id_number", None),
+        ("speed_mbit", None),
+        ("ids", text(&format!("sn-A,{}", group.instances[1].id))),
+        ("serials", text("A,B;1")),
+        ("max_milliamps", Some(Value::Integer(100))),
+        ("vendor_name", text("Yubico.com")),
+    ] {
+        assert_eq!(value(&group, name), want, "{name}");
+    }
+}
+
+#[test]
+fn usb_versions_compare_as_numbers() {
+    for (release, want) in [(0x0100, 1.0), (0x0110, 1.1), (0x0200, 2.0), (0x0210, 2.1), (0x0300, 3.0), (0x0320, 3.2)] {
+        let group = one_group(vec![stick("1-1").with(|d| d.usb_release = release)]);
+        assert_eq!(value(&group, "usb_version"), Some(Value::Number(want)));
+    }
+}
+
+#[test]
+fn attributes_do_not_change_with_what_changes_by_itself() {
+    let before = one_group(vec![stick("1-1")]);
+    let after = one_group(vec![stick("1-1").with(|d| {
+        d.life.for_milliseconds += 10_000;
+        d.life.generation += 1;
+        d.place.address += 1;
+        d.nodes[0].path = "/dev/bus/usb/001/099".into();
+        d.nodes[1].path = "/dev/sdb".into();
+        d.power.state = yurt_sdk::facts::PowerState::Suspended;
+    })]);
+    assert_eq!(before, after);
+}
+
+#[test]
+fn health_says_why() {
+    type Change = fn(&mut yurt_sdk::facts::UsbDevice);
+    let table: [(&str, Change); 12] = [
+        ("", |_| {}),
+        ("", |d| d.link.degraded = true),
+        ("unplugged", |d| d.life.presence = Presence::Absent),
+        ("settling", |d| d.life.presence = Presence::Settling),
+        ("not authorised", |d| d.access.authorised = false),
+        ("over-current", |d| d.access.over_current = true),
+        ("not configured", |d| d.configuration = None),
+        ("power management failed", |d| d.power.state = yurt_sdk::facts::PowerState::Failed),
+        ("no permission: /dev/bus/usb/", |d| d.access.openable = false),
+        ("no permission: it has no node", |d| d.nodes.clear()),
+        ("no permission: it has no node", |d| drop(d.nodes.remove(0))),
+        ("in use on this machine: /dev/sda", |d| d.nodes[1].in_use = true),
+    ];
+    for (want, change) in table {
+        let group = one_group(vec![stick("1-1").with(change)]);
+        match (&group.instances[0].health, want) {
+            (Health::Healthy, "") => {}
+            (Health::Unhealthy(reason), want) if !want.is_empty() && reason.starts_with(want) => {}
+            (other, want) => panic!("{want:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn it_asks_to_be_asked_again_after_the_period() {
+    let offer = testing::group::<DefaultPolicy>(r#"{"fingerprint_period":"2s","rule":[{}]}"#, &snapshot([])).unwrap();
+    assert_eq!(offer.ask_again_milliseconds, Some(2000));
+}

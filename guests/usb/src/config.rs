@@ -1,0 +1,258 @@
+//! The operator's configuration: what was typed ([`Config`]), and what it means ([`Settings`]). Everything wrong is reported at
+//! once, each with the key, the value and what would be right.
+
+use serde::Deserialize;
+use yurt_sdk::config::{Number, go_duration};
+use yurt_sdk::{Diagnostic, Severity};
+
+use crate::classes::ClassPattern;
+use crate::rules::{Action, Rule};
+
+/// The configuration as the schema (`config.hcldec`) delivers it.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Config {
+    fingerprint_period: Option<String>,
+    target_vendor_id: Option<Number>,
+    target_product_id: Option<Number>,
+    rule: Option<Vec<RuleConfig>>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct RuleConfig {
+    vendor: Option<String>,
+    product: Option<String>,
+    class: Option<String>,
+    serial: Option<String>,
+    port: Option<String>,
+    name: Option<String>,
+    action: Option<String>,
+    vendor_name: Option<String>,
+    group: Option<String>,
+}
+
+/// What the configuration means.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Settings {
+    /// Between two full looks when nothing changes.
+    pub(crate) period_milliseconds: u32,
+    /// In order; the target pair is the last.
+    pub(crate) rules: Vec<Rule>,
+}
+
+/// 100 ms to 24 h: below, the plugin would do little else; above, a lost event would go unseen for a day.
+const PERIOD_MICROSECONDS: std::ops::RangeInclusive<i64> = 100_000..=86_400_000_000;
+const DEFAULT_PERIOD_MILLISECONDS: u32 = 10_000;
+
+impl Config {
+    /// The settings, with what is wrong left out (a rule with an error matches nothing), and every finding.
+    pub(crate) fn check(&self) -> (Settings, Vec<Diagnostic>) {
+        let mut findings = Findings::default();
+        let period_milliseconds = findings.period(self.fingerprint_period.as_deref());
+        let mut rules = Vec::new();
+        let mut catch_all: Option<usize> = None;
+        for (index, given) in self.rule.iter().flatten().enumerate() {
+            if let Some(earlier) = catch_all {
+                findings.warn(
+                    &format!("rule[{index}]"),
+                    format!("never reached: rule[{earlier}] has no condition and matches every device"),
+                    Some("put it before that rule".into()),
+                );
+            }
+            if let Some(rule) = findings.rule(index, given) {
+                if !rule.has_condition() && catch_all.is_none() {
+                    catch_all = Some(index);
+                }
+                rules.push(rule);
+            }
+        }
+        rules.extend(findings.target(self.target_vendor_id.as_ref(), self.target_product_id.as_ref()));
+        if rules.is_empty() && findings.0.is_empty() {
+            findings.warn(
+                "",
+                "no USB device is offered: there is neither a rule nor a target pair".into(),
+                Some("for example: rule { class = \"storage\" }".into()),
+            );
+        }
+        (Settings { period_milliseconds, rules }, findings.0)
+    }
+}
+
+#[derive(Default)]
+struct Findings(Vec<Diagnostic>);
+
+impl Findings {
+    fn error(&mut self, path: &str, message: String, hint: Option<String>) {
+        self.0.push(Diagnostic { severity: Severity::Error, path: path.into(), message, hint });
+    }
+
+    fn warn(&mut self, path: &str, message: String, hint: Option<String>) {
+        self.0.push(Diagnostic { severity: Severity::Warning, path: path.into(), message, hint });
+    }
+
+    fn period(&mut self, given: Option<&str>) -> u32 {
+        let Some(text) = given else { return DEFAULT_PERIOD_MILLISECONDS };
+        let wrong = match go_duration(text) {
+            Ok(microseconds) if PERIOD_MICROSECONDS.contains(&microseconds) => {
+                return u32::try_from(microseconds / 1000).unwrap_or(DEFAULT_PERIOD_MILLISECONDS);
+            }
+            Ok(_) => "out of range".to_owned(),
+            Err(why) => why,
+        };
+        let message = format!("fingerprint_period = \"{text}\": {wrong}; allowed is a duration from 100ms to 24h");
+        self.error("fingerprint_period", message, Some("\"10s\"".into()));
+        DEFAULT_PERIOD_MILLISECONDS
+    }
+
+    /// The demo's pair: both must be equal; 0 and 0 is the default and asks for nothing.
+    fn target(&mut self, vendor: Option<&Number>, product: Option<&Number>) -> Option<Rule> {
+        let vendor = self.target_id("target_vendor_id", vendor);
+        let product = self.target_id("target_product_id", product);
+        let (vendor, product) = (vendor?, product?);
+        match (vendor, product) {
+            (0, 0) => return None,
+            (_, 0) => self.half_a_pair("target_product_id", "vendor", vendor),
+            (0, _) => self.half_a_pair("target_vendor_id", "product", product),
+            _ => {}
+        }
+        Some(Rule { vendor: Some(vendor), product: Some(product), ..Rule::default() })
+    }
+
+    fn half_a_pair(&mut self, missing: &str, key: &str, id: u16) {
+        let message = format!("{missing} is 0: the pair is matched exactly, so hardly any device will be offered");
+        self.warn(missing, message, Some(format!("rule {{ {key} = \"0x{id:04x}\" }} looks at this one only")));
+    }
+
+    fn target_id(&mut self, key: &str, given: Option<&Number>) -> Option<u16> {
+        let id = match given {
+            None => return Some(0),
+            Some(Number::Whole(number)) => u16::try_from(*number).ok(),
+            Some(Number::Other(_)) => None,
+        };
+        if let (None, Some(given)) = (id, given) {
+            let hint = id_of(&given.to_string()).ok().map(|id| format!("{key} = {id}"));
+            self.error(key, format!("{key} = {given}: allowed is a whole number from 0 to 65535"), hint);
+        }
+        id
+    }
+
+    fn rule(&mut self, index: usize, given: &RuleConfig) -> Option<Rule> {
+        let before = self.errors();
+        let at = |key: &str| format!("rule[{index}].{key}");
+        let vendor = given.vendor.as_deref().and_then(|text| self.id(&at("vendor"), text));
+        let product = given.product.as_deref().and_then(|text| self.id(&at("product"), text));
+        let class = given.class.as_deref().and_then(|text| match ClassPattern::parse(text) {
+            Ok(class) => Some(class),
+            Err((message, hint)) => {
+                self.error(&at("class"), format!("class = \"{text}\": {message}"), hint);
+                None
+            }
+        });
+        let serial = self.glob(&at("serial"), given.serial.as_deref());
+        let port = self.glob(&at("port"), given.port.as_deref());
+        let name = self.glob(&at("name"), given.name.as_deref());
+        let action = match given.action.as_deref() {
+            None | Some("allow") => Action::Allow,
+            Some("deny") => Action::Deny,
+            Some(other) => {
+                self.error(&at("action"), format!("action = \"{other}\": allowed are \"allow\" and \"deny\""), None);
+                Action::Allow
+            }
+        };
+        let vendor_name = self.group_part(&at("vendor_name"), given.vendor_name.as_deref());
+        let group = self.group_part(&at("group"), given.group.as_deref());
+        if action == Action::Deny && (vendor_name.is_some() || group.is_some()) {
+            self.warn(&format!("rule[{index}]"), "a rule that denies gives no name to a group".into(), None);
+        }
+        (self.errors() == before).then_some(Rule {
+            vendor,
+            product,
+            class,
+            serial,
+            port,
+            name,
+            action,
+            vendor_name,
+            group,
+        })
+    }
+
+    fn errors(&self) -> usize {
+        self.0.iter().filter(|finding| finding.severity == Severity::Error).count()
+    }
+
+    fn id(&mut self, path: &str, text: &str) -> Option<u16> {
+        let key = path.rsplit('.').next().unwrap_or(path);
+        match id_of(text) {
+            Ok(id) => {
+                if text.len() == 4 && !text.starts_with("0x") {
+                    // Four digits are how tools print hexadecimal ids: 1050 is a YubiKey to its owner.
+                    let message = format!("{key} = \"{text}\" is read as a decimal number, 0x{id:04x}");
+                    self.warn(
+                        path,
+                        message,
+                        Some(format!("\"0x{text}\" if the hexadecimal id is meant, \"0x{id:04x}\" if not")),
+                    );
+                }
+                Some(id)
+            }
+            Err(hint) => {
+                let message = format!(
+                    "{key} = \"{text}\": allowed is 0x and one to four hexadecimal digits, or a decimal number up to 65535"
+                );
+                self.error(path, message, hint);
+                None
+            }
+        }
+    }
+
+    fn glob(&mut self, path: &str, given: Option<&str>) -> Option<String> {
+        let text = given?;
+        if text.trim().is_empty() {
+            self.error(
+                path,
+                "an empty pattern matches nothing".into(),
+                Some("leave it out, or \"*\" for any that is there".into()),
+            );
+            return None;
+        }
+        Some(text.to_owned())
+    }
+
+    fn group_part(&mut self, path: &str, given: Option<&str>) -> Option<String> {
+        let text = given?;
+        let key = path.rsplit('.').next().unwrap_or(path);
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+        if text.is_empty()
+            || text.len() > crate::names::LONGEST
+            || !text.chars().all(plain)
+            || !yurt_sdk::attribute::reads_as_text(text)
+        {
+            let message = format!(
+                "{key} = \"{text}\": allowed are 1 to {} of a-z, 0-9, \".\", \"_\" and \"-\", and not a number",
+                crate::names::LONGEST
+            );
+            self.error(path, message, crate::names::slug_of(text).map(|slug| format!("\"{slug}\"")));
+            return None;
+        }
+        Some(text.to_owned())
+    }
+}
+
+/// A vendor or product id: `0x` and up to four hexadecimal digits, or decimal. The error is a hint, where there is a likely meaning.
+fn id_of(text: &str) -> Result<u16, Option<String>> {
+    if let Some(hex) = text.strip_prefix("0x") {
+        let fits = (1..=4).contains(&hex.len()) && hex.chars().all(|c| c.is_ascii_hexdigit());
+        return if fits { u16::from_str_radix(hex, 16).map_err(|_| None) } else { Err(None) };
+    }
+    let digits = !text.is_empty() && text.len() <= 5 && text.chars().all(|c| c.is_ascii_digit());
+    if let (true, Ok(id)) = (digits, text.parse()) {
+        return Ok(id);
+    }
+    let bare = text.trim().trim_start_matches("0X");
+    let hexadecimal = (1..=4).contains(&bare.len()) && bare.chars().all(|c| c.is_ascii_hexdigit());
+    Err(hexadecimal.then(|| format!("\"0x{}\"", bare.to_ascii_lowercase())))
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

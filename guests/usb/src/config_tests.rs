@@ -1,0 +1,191 @@
+use yurt_sdk::testing::check_config;
+use yurt_sdk::{Diagnostic, Severity};
+
+use super::*;
+use crate::DefaultPolicy;
+
+/// Path, severity and message; the hint behind an arrow.
+fn said(config: &str) -> Vec<String> {
+    let line = |d: Diagnostic| {
+        let severity = if d.severity == Severity::Error { "error" } else { "warning" };
+        let hint = d.hint.map(|hint| format!(" -> {hint}")).unwrap_or_default();
+        format!("{severity} {}: {}{hint}", d.path, d.message)
+    };
+    check_config::<DefaultPolicy>(config).into_iter().map(line).collect()
+}
+
+fn settings(config: &str) -> Settings {
+    yurt_sdk::config::parse::<Config>(config).unwrap().check().0
+}
+
+#[test]
+fn the_demos_keys_are_silent_and_mean_what_they_meant() {
+    let demo = r#"{"fingerprint_period":"10s","target_vendor_id":4855,"target_product_id":7715,"rule":[]}"#;
+    assert_eq!(said(demo), Vec::<String>::new());
+    let settings = settings(demo);
+    assert_eq!(settings.period_milliseconds, 10_000);
+    assert_eq!(settings.rules, [Rule { vendor: Some(0x12f7), product: Some(0x1e23), ..Rule::default() }]);
+}
+
+#[test]
+fn the_period_is_bounded_and_its_error_names_key_value_and_range() {
+    for (text, want) in [("100ms", 100), ("10s", 10_000), ("1m30s", 90_000), ("24h", 86_400_000)] {
+        let config = format!(r#"{{"fingerprint_period":"{text}","rule":[{{}}]}}"#);
+        assert_eq!((settings(&config).period_milliseconds, said(&config)), (want, vec![]), "{text}");
+    }
+    for (text, why) in [
+        ("0s", "out of range"),
+        ("-1s", "out of range"),
+        ("99ms", "out of range"),
+        ("99.999ms", "out of range"),
+        ("24h1ms", "out of range"),
+        ("", "a number with a unit is expected"),
+        ("10", "a unit is missing"),
+        ("10d", "\"d\" is no unit of time"),
+        ("fast", "\"fast\" is no unit of time"),
+    ] {
+        let config = format!(r#"{{"fingerprint_period":"{text}","rule":[{{}}]}}"#);
+        let why = format!(
+            "error fingerprint_period: fingerprint_period = \"{text}\": {why}; allowed is a duration from 100ms to 24h -> \"10s\""
+        );
+        assert_eq!(said(&config), [why]);
+        assert_eq!(settings(&config).period_milliseconds, 10_000);
+    }
+}
+
+#[test]
+fn target_ids_are_whole_numbers_of_16_bits_as_number_or_text() {
+    for (value, ok) in [
+        ("4855", true),
+        ("\"4855\"", true),
+        ("65535", true),
+        ("65536", false),
+        ("-1", false),
+        ("1.5", false),
+        ("null", true),
+    ] {
+        let config = format!(r#"{{"target_vendor_id":{value},"target_product_id":7715}}"#);
+        let errors: Vec<_> = said(&config).into_iter().filter(|line| line.starts_with("error")).collect();
+        assert_eq!(errors.is_empty(), ok, "{value}: {errors:?}");
+    }
+    assert_eq!(
+        said(r#"{"target_vendor_id":"0x12f7","target_product_id":7715}"#),
+        [
+            "error target_vendor_id: target_vendor_id = 0x12f7: allowed is a whole number from 0 to 65535 -> target_vendor_id = 4855"
+        ]
+    );
+    assert_eq!(
+        said(r#"{"target_vendor_id":[],"target_product_id":7715}"#),
+        ["error target_vendor_id: invalid type: sequence, expected a number"]
+    );
+}
+
+#[test]
+fn nothing_offered_and_half_a_pair_are_warned_of() {
+    let nothing = "warning : no USB device is offered: there is neither a rule nor a target pair -> for example: rule { class = \"storage\" }";
+    for config in [
+        r#"{"fingerprint_period":"10s","target_vendor_id":0,"target_product_id":0,"rule":[]}"#,
+        "{}",
+        r#"{"rule":null}"#,
+    ] {
+        assert_eq!(said(config), [nothing], "{config}");
+    }
+    let half = said(r#"{"target_vendor_id":4855,"target_product_id":0}"#);
+    assert_eq!(half.len(), 1);
+    assert!(half[0].starts_with("warning target_product_id: ") && half[0].contains("vendor = \"0x12f7\""), "{half:?}");
+}
+
+#[test]
+fn every_error_of_every_rule_is_reported_with_its_path() {
+    let config = r#"{"rule":[
+        {"vendor":"0x12f7","product":"7715"},
+        {"vendor":"12f7","product":"70000","class":"8","serial":"","action":"refuse"},
+        {"class":"08/06/50/1","group":"My Sticks","vendor_name":"2000"}]}"#;
+    let paths: Vec<String> = said(config).iter().map(|line| line.split(": ").next().unwrap().to_owned()).collect();
+    let want = [
+        "warning rule[0].product",
+        "error rule[1].vendor",
+        "error rule[1].product",
+        "error rule[1].class",
+        "error rule[1].serial",
+        "error rule[1].action",
+        "error rule[2].class",
+        "error rule[2].vendor_name",
+        "error rule[2].group",
+    ];
+    assert_eq!(paths, want);
+    let hints: Vec<String> =
+        said(config).iter().filter_map(|line| Some(line.split_once(" -> ")?.1.to_owned())).collect();
+    for hint in ["\"0x12f7\"", "\"08\"", "\"my-sticks\"", "\"n-2000\""] {
+        assert!(hints.iter().any(|given| given == hint), "{hint} in {hints:?}");
+    }
+    assert_eq!(settings(config).rules.len(), 1, "a rule with an error offers nothing");
+}
+
+#[test]
+fn ids_have_one_grammar() {
+    for (text, want) in [
+        ("0x12f7", Some(0x12f7)),
+        ("0x7", Some(7)),
+        ("0xFFFF", Some(0xffff)),
+        ("4855", Some(4855)),
+        ("0", Some(0)),
+        ("65535", Some(65535)),
+        ("65536", None),
+        ("12f7", None),
+        ("0x", None),
+        ("0x12f70", None),
+        ("0x+1", None),
+        ("+5", None),
+        ("", None),
+        (" 5", None),
+        ("0X12F7", None),
+    ] {
+        assert_eq!(id_of(text).ok(), want, "{text:?}");
+    }
+}
+
+#[test]
+fn four_digits_that_look_like_an_id_are_said_to_be_decimal() {
+    let lines = said(r#"{"rule":[{"vendor":"1050"}]}"#);
+    assert_eq!(
+        lines,
+        [
+            "warning rule[0].vendor: vendor = \"1050\" is read as a decimal number, 0x041a -> \"0x1050\" if the hexadecimal id is meant, \"0x041a\" if not"
+        ]
+    );
+    assert_eq!(said(r#"{"rule":[{"vendor":"0x1050"},{"vendor":"300"}]}"#), Vec::<String>::new());
+}
+
+#[test]
+fn classes_are_names_or_two_hexadecimal_digits_each() {
+    for text in ["storage", "Mass-Storage", "hub", "08", "0x08", "ff", "08/06", "08/06/50", "03/*/01", "*"] {
+        assert!(ClassPattern::parse(text).is_ok(), "{text}");
+    }
+    assert_eq!(ClassPattern::parse("storage"), ClassPattern::parse("08/*/*"));
+    for text in ["", "8", "008", "disk", "08/", "08/6/50", "08/06/50/00", "g0"] {
+        assert!(ClassPattern::parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn rules_behind_one_without_condition_are_said_to_be_unreachable() {
+    let lines = said(r#"{"rule":[{"action":"allow"},{"class":"hid"}]}"#);
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0].starts_with("warning rule[1]: never reached: rule[0]"), "{lines:?}");
+}
+
+#[test]
+fn the_schema_declares_exactly_the_keys_that_are_read() {
+    let schema = include_str!("config.hcldec");
+    for key in ["fingerprint_period", "target_vendor_id", "target_product_id"] {
+        assert!(
+            schema.contains(&format!("default \"{key}\"")) && schema.contains(&format!("name = \"{key}\"")),
+            "{key}"
+        );
+    }
+    let declared: Vec<&str> =
+        schema.lines().filter_map(|line| line.trim().strip_prefix("attr \"")?.strip_suffix("\" {")).collect();
+    assert_eq!(declared, ["vendor", "product", "class", "serial", "port", "name", "action", "vendor_name", "group"]);
+    assert!(schema.contains("block_list \"rule\""));
+}

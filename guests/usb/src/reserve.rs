@@ -1,0 +1,150 @@
+//! What a task gets: every node of the devices, for reading and writing, and variables that say which is which.
+//!
+//! Nomad merges the variables of all `device` blocks of a task, the last one wins, so their names are made from the ids, which are
+//! unique on a node: `YURT_USB_SN_4C530001_NODE`. Two variables are named after the group: `YURT_USB_<VENDOR>_<GROUP>_IDS`, which a job
+//! can know beforehand and from which the others follow, and `…_MANIFEST_<first id>`, everything as JSON.
+
+use serde::Serialize;
+use yurt_sdk::facts::{NodeKind, Snapshot, UsbDevice};
+use yurt_sdk::offer::{EnvValue, GrantedEnv, GroupName, Health, Instance, NodeGrant, Reservation};
+
+use crate::health;
+
+/// The reservation, or why there is none: a device that left or cannot be used since it was offered.
+pub(crate) fn reserve(facts: &Snapshot, group: &GroupName, reserved: &[Instance]) -> Result<Reservation, String> {
+    let mut env = Variables::default();
+    let mut nodes: Vec<NodeGrant> = Vec::new();
+    let mut manifest =
+        Manifest { version: 1, group: format!("{}/{}/{}", group.vendor, group.kind, group.name), devices: Vec::new() };
+    for instance in reserved {
+        let stem = env.stem(&instance.id);
+        for key in &instance.members {
+            let device = facts.devices.iter().find(|device| device.key == *key);
+            let device = device.ok_or_else(|| format!("{}: the device at {key} is gone", instance.id))?;
+            if let Health::Unhealthy(reason) = health::of(device) {
+                return Err(format!("{}: the device at {key} cannot be used: {reason}", instance.id));
+            }
+            let first = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
+            for (node, place) in device.nodes.iter().zip(first..) {
+                let part = if node.of_interface.is_none() { "NODE".to_owned() } else { upper(&node.subsystem) };
+                env.numbered(&stem, &part, EnvValue::NodePath(place));
+            }
+            nodes.extend(yurt_sdk::nodes::all_of(device));
+            for network in &device.network {
+                env.numbered(&stem, "NET", EnvValue::Text(network.name.clone()));
+            }
+            env.numbered(&stem, "PORT", EnvValue::Text(device.key.clone()));
+            if let Some(serial) = &device.serial {
+                env.numbered(&stem, "SERIAL", EnvValue::Text(serial.text.clone()));
+            }
+            manifest.devices.push(Device::of(&instance.id, device));
+        }
+    }
+    if let Some(first) = reserved.first() {
+        let ids: Vec<&str> = reserved.iter().map(|instance| instance.id.as_str()).collect();
+        env.add(format!("YURT_USB_{}_{}_IDS", upper(&group.vendor), upper(&group.name)), EnvValue::Text(ids.join(",")));
+        let text = yurt_sdk::json::to_string(&manifest).map_err(|e| format!("the manifest cannot be written: {e}"))?;
+        env.add(format!("YURT_USB_MANIFEST_{}", upper(&first.id)), EnvValue::Text(text));
+    }
+    Ok(Reservation { env: env.all, nodes, mounts: Vec::new() })
+}
+
+#[derive(Default)]
+struct Variables {
+    all: Vec<GrantedEnv>,
+    stems: Vec<String>,
+}
+
+impl Variables {
+    /// `YURT_USB_SN_4C530001`; a number behind it should two ids of one reservation differ only in case or punctuation.
+    fn stem(&mut self, id: &str) -> String {
+        let plain = format!("YURT_USB_{}", upper(id));
+        let stem = free(&plain, |name| !self.stems.iter().any(|stem| stem == name));
+        self.stems.push(stem.clone());
+        stem
+    }
+
+    /// `…_TTY`, then `…_TTY_2`.
+    fn numbered(&mut self, stem: &str, part: &str, value: EnvValue) {
+        let name = free(&format!("{stem}_{part}"), |name| !self.all.iter().any(|env| env.name == name));
+        self.add(name, value);
+    }
+
+    fn add(&mut self, name: String, value: EnvValue) {
+        self.all.push(GrantedEnv { name, value });
+    }
+}
+
+fn free(name: &str, is_free: impl Fn(&str) -> bool) -> String {
+    if is_free(name) {
+        return name.to_owned();
+    }
+    (2u32..).map(|n| format!("{name}_{n}")).find(|name| is_free(name)).unwrap_or_default()
+}
+
+fn upper(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+}
+
+/// What `YURT_USB_MANIFEST_…` holds. Grows only: readers ignore what they do not know.
+#[derive(Serialize)]
+struct Manifest<'a> {
+    version: u8,
+    group: String,
+    devices: Vec<Device<'a>>,
+}
+
+#[derive(Serialize)]
+struct Device<'a> {
+    id: &'a str,
+    port: &'a str,
+    vendor_id: String,
+    product_id: String,
+    manufacturer: Option<&'a str>,
+    product: Option<&'a str>,
+    serial: Option<&'a str>,
+    nodes: Vec<Node<'a>>,
+    network: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Node<'a> {
+    /// In the task, which is the same as on the host.
+    path: &'a str,
+    kind: &'static str,
+    subsystem: &'a str,
+    interface: Option<u8>,
+    position: u32,
+    links: &'a [String],
+}
+
+impl<'a> Device<'a> {
+    fn of(id: &'a str, device: &'a UsbDevice) -> Self {
+        let nodes = device.nodes.iter().map(|node| Node {
+            path: &node.path,
+            kind: match node.kind {
+                NodeKind::Character => "character",
+                NodeKind::Block => "block",
+            },
+            subsystem: &node.subsystem,
+            interface: node.of_interface,
+            position: node.position,
+            links: &node.links,
+        });
+        Self {
+            id,
+            port: &device.key,
+            vendor_id: format!("0x{:04x}", device.vendor_id),
+            product_id: format!("0x{:04x}", device.product_id),
+            manufacturer: device.manufacturer.as_ref().map(|label| label.text.as_str()),
+            product: device.product.as_ref().map(|label| label.text.as_str()),
+            serial: device.serial.as_ref().map(|label| label.text.as_str()),
+            nodes: nodes.collect(),
+            network: device.network.iter().map(|network| network.name.as_str()).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "reserve_tests.rs"]
+mod tests;
