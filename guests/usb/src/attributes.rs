@@ -16,14 +16,15 @@ use crate::classes;
 /// The attributes of a group, ordered by name.
 pub(crate) fn of(devices: &[&UsbDevice], instances: &[Instance]) -> Vec<Attribute> {
     let members = Members(devices);
-    let mut all = Vec::new();
+    let mut ids = Vec::new();
+    distinct(&mut ids, instances.iter().map(|instance| instance.id.clone()).collect());
     let texts: [(&str, Vec<String>); 16] = [
         ("class_codes", members.texts(|d| classes::of(d).into_iter().map(classes::triple).collect())),
         ("classes", members.texts(|d| classes::of(d).into_iter().map(|codes| classes::name(codes.base)).collect())),
         ("controller", members.texts(|d| d.place.controller.iter().cloned().collect())),
         ("device_release", members.texts(|d| vec![format!("0x{:04x}", d.device_release)])),
         ("drivers", members.texts(|d| d.interfaces.iter().filter_map(|i| i.driver.clone()).collect())),
-        ("ids", distinct(instances.iter().map(|instance| instance.id.clone()).collect())),
+        ("ids", ids),
         ("manufacturer", members.texts(|d| label(d.manufacturer.as_ref()))),
         ("nodes", members.texts(kinds_of_nodes)),
         ("ports", members.texts(|d| vec![d.key.clone()])),
@@ -35,6 +36,7 @@ pub(crate) fn of(devices: &[&UsbDevice], instances: &[Instance]) -> Vec<Attribut
         ("vendor_id", members.texts(|d| vec![format!("0x{:04x}", d.vendor_id)])),
         ("vendor_name", members.texts(|d| d.vendor_name.iter().cloned().collect())),
     ];
+    let mut all: Vec<Attribute> = Vec::new();
     for (name, values) in texts {
         if !values.is_empty() {
             // The elements are matchable one by one; joined they are text anyway.
@@ -56,32 +58,45 @@ pub(crate) fn of(devices: &[&UsbDevice], instances: &[Instance]) -> Vec<Attribut
     all.extend(
         members.agree(|d| d.configuration.as_ref().map(|c| c.self_powered)).map(|own| flag("self_powered", own)),
     );
-    all.sort_by(|a, b| a.name.cmp(&b.name));
+    in_order(all)
+}
+
+fn in_order(attributes: Vec<Attribute>) -> Vec<Attribute> {
+    let mut all: Vec<Attribute> = Vec::with_capacity(attributes.len());
+    for attribute in attributes {
+        let place = all.partition_point(|other| other.name < attribute.name);
+        all.insert(place, attribute);
+    }
     all
 }
 
 struct Members<'a>(&'a [&'a UsbDevice]);
 
 impl Members<'_> {
-    fn texts(&self, of: impl Fn(&UsbDevice) -> Vec<String>) -> Vec<String> {
-        distinct(self.0.iter().flat_map(|device| of(device)).collect())
+    // Function pointers, not generics: two dozen copies of these loops would be a tenth of the component.
+    fn texts(&self, of: fn(&UsbDevice) -> Vec<String>) -> Vec<String> {
+        let mut all = Vec::new();
+        for device in self.0 {
+            distinct(&mut all, of(device));
+        }
+        all
     }
 
-    fn agree<T: PartialEq>(&self, of: impl Fn(&UsbDevice) -> Option<T>) -> Option<T> {
+    fn agree<T: PartialEq>(&self, of: fn(&UsbDevice) -> Option<T>) -> Option<T> {
         let mut values = self.0.iter().map(|device| of(device));
         let first = values.next()??;
         values.all(|value| value.as_ref() == Some(&first)).then_some(first)
     }
 }
 
-/// Sorted, each once, each matchable as an element: no comma, not readable as a number.
-fn distinct(mut values: Vec<String>) -> Vec<String> {
-    for value in &mut values {
-        *value = matchable(&value.replace(',', ";"));
+/// Puts values in: sorted, each once, each matchable as an element (no comma, not readable as a number).
+fn distinct(all: &mut Vec<String>, values: Vec<String>) {
+    for value in values {
+        let value = matchable(&value.replace(',', ";"));
+        if let Err(place) = all.binary_search(&value) {
+            all.insert(place, value);
+        }
     }
-    values.sort();
-    values.dedup();
-    values
 }
 
 fn label(label: Option<&Label>) -> Vec<String> {

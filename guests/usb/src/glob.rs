@@ -33,9 +33,9 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// The same in any case.
+/// The same, ASCII letters in any case.
 pub(crate) fn matches_any_case(pattern: &str, text: &str) -> bool {
-    matches(&pattern.to_lowercase(), &text.to_lowercase())
+    matches(&pattern.to_ascii_lowercase(), &text.to_ascii_lowercase())
 }
 
 #[cfg(test)]

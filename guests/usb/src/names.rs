@@ -45,12 +45,15 @@ pub(crate) fn assign(
 ) -> (Vec<GroupName>, Vec<Given>) {
     // Present products first, so that what is forgotten for lack of room is the oldest of the absent.
     let mut given: Vec<Given> = Vec::new();
-    let mut names = Vec::new();
+    let mut names: Vec<Option<GroupName>> = vec![None; offered.len()];
     // By ids first, so that two products that come together are named alike on every machine.
-    let mut order: Vec<usize> = (0..offered.len()).collect();
-    order.sort_by_key(|index| offered.get(*index).map(|(device, _)| (device.vendor_id, device.product_id)));
+    let mut order: Vec<usize> = Vec::new();
+    for index in 0..offered.len() {
+        let ids = |index: usize| offered.get(index).map(|(device, _)| (device.vendor_id, device.product_id));
+        order.insert(order.partition_point(|other| ids(*other) <= ids(index)), index);
+    }
     for index in order {
-        let Some((device, rule)) = offered.get(index) else { continue };
+        let (Some((device, rule)), Some(slot)) = (offered.get(index), names.get_mut(index)) else { continue };
         let vendor = vendor_of(device, rule);
         let name = match &rule.group {
             Some(name) => name.clone(),
@@ -76,7 +79,7 @@ pub(crate) fn assign(
                 name
             }
         };
-        names.push((index, GroupName { vendor, kind: "usb".into(), name }));
+        *slot = Some(GroupName { vendor, kind: "usb".into(), name });
     }
     for old in memory {
         if !given.contains(&old) {
@@ -84,8 +87,7 @@ pub(crate) fn assign(
         }
     }
     given.truncate(REMEMBERED);
-    names.sort_by_key(|(index, _)| *index);
-    (names.into_iter().map(|(_, name)| name).collect(), given)
+    (names.into_iter().flatten().collect(), given)
 }
 
 /// The name that this product has already, if it is still what it would be called.
