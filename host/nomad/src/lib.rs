@@ -1,1 +1,25 @@
-//! nomad
+//! Nomad's plugin protocol in Rust terms, both ends.
+//!
+//! * [`proto`]: the messages and services as they are on the wire.
+//! * [`device`]: a device plugin as a trait, its offers checked by the rules that a Nomad agent applies, and the service that
+//!   keeps its promises: streams that never end, answers that never lack what the agent relies on.
+//! * [`schema`] and [`config`]: what configuration a plugin takes, in hcldec's specification language, and that configuration
+//!   in the forms that an agent sends or a person writes.
+//! * [`attribute`]: typed values with units, and how a job's constraints read them.
+//! * [`client`]: the agent's side, for tests, demonstrations and benchmarks.
+//!
+//! Knows nothing of WebAssembly and nothing of USB.
+
+pub mod attribute;
+pub mod config;
+pub mod device;
+mod error;
+mod hcl;
+pub mod proto;
+pub mod schema;
+mod text;
+
+pub use error::{ErrorKind, PluginError};
+
+/// The one plugin API version that agents know, of devices and of drivers alike.
+pub const API_VERSION: &str = "v0.1.0";

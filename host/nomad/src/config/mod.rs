@@ -1,0 +1,49 @@
+//! A plugin's configuration by its schema, as JSON: every key that the schema declares is there, `null` where nothing was given.
+//!
+//! * [`from_msgpack`] reads what an agent sends: evaluated already, but with numbers in five forms and defaults unconverted.
+//! * [`from_hcl`] evaluates what a person writes, as an agent would.
+//! * [`to_msgpack`] writes what an agent would send.
+//!
+//! JSON numbers here are whole numbers where they are whole (within 64 bits, or exactly a float), else the nearest 64-bit
+//! float; an agent's own have 512 bits.
+
+mod convert;
+//HCL mod hcl;
+mod msgpack;
+mod normal;
+
+pub(crate) use convert::{Mismatch, Strictness, converted};
+//HCL pub use hcl::from_hcl;
+pub use msgpack::{from_msgpack, to_msgpack};
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The bytes are not one msgpack value within bounds: a fault of the caller.
+    #[error("the configuration is not in msgpack form: {0}")]
+    Msgpack(String),
+    /// A value is not what the schema says.
+    #[error("{}{reason}", prefix(.path))]
+    Value {
+        /// Dotted keys and indexes, `rule[2].vendor`; empty: the whole.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// What a person wrote is wrong.
+    #[error("{file}:{line}:{column}: {reason}")]
+    Text {
+        /// As it was given.
+        file: String,
+        /// From 1.
+        line: usize,
+        /// In characters, from 1.
+        column: usize,
+        /// What is wrong, and what to write.
+        reason: String,
+    },
+}
+
+fn prefix(path: &str) -> String {
+    if path.is_empty() { String::new() } else { format!("{path}: ") }
+}

@@ -1,0 +1,101 @@
+//! What a plugin answers instead of a result.
+
+use std::fmt;
+
+use tonic::{Code, Status};
+
+/// Longest text of an error on the wire, in characters.
+const MESSAGE_MAX: usize = 4096;
+
+/// Why a call failed, in one sentence for the operator, with one of the few gRPC codes that agents take for an answer.
+///
+/// `Unavailable` and `Canceled` cannot be said: an agent takes them for the plugin's death.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct PluginError {
+    /// What the code on the wire will be.
+    pub kind: ErrorKind,
+    /// One sentence: what, where, what to do.
+    pub message: String,
+}
+
+/// The codes that mean nothing else to an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The caller, or who configured it, wrote something wrong.
+    InvalidArgument,
+    /// There is nothing of that name.
+    NotFound,
+    /// Right in itself, but not now: the device was unplugged, the policy refuses.
+    FailedPrecondition,
+    /// A fault of the plugin.
+    Internal,
+    /// It took too long.
+    DeadlineExceeded,
+}
+
+impl PluginError {
+    /// Something was written wrong.
+    pub fn invalid_argument(message: impl Into<String>) -> PluginError {
+        PluginError { kind: ErrorKind::InvalidArgument, message: message.into() }
+    }
+
+    /// There is nothing of that name.
+    pub fn not_found(message: impl Into<String>) -> PluginError {
+        PluginError { kind: ErrorKind::NotFound, message: message.into() }
+    }
+
+    /// Not in the present state of things.
+    pub fn failed_precondition(message: impl Into<String>) -> PluginError {
+        PluginError { kind: ErrorKind::FailedPrecondition, message: message.into() }
+    }
+
+    /// A fault of the plugin.
+    pub fn internal(message: impl Into<String>) -> PluginError {
+        PluginError { kind: ErrorKind::Internal, message: message.into() }
+    }
+
+    /// It took too long.
+    pub fn deadline_exceeded(message: impl Into<String>) -> PluginError {
+        PluginError { kind: ErrorKind::DeadlineExceeded, message: message.into() }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ErrorKind::InvalidArgument => "invalid argument",
+            ErrorKind::NotFound => "not found",
+            ErrorKind::FailedPrecondition => "failed precondition",
+            ErrorKind::Internal => "internal",
+            ErrorKind::DeadlineExceeded => "deadline exceeded",
+        })
+    }
+}
+
+impl From<PluginError> for Status {
+    fn from(error: PluginError) -> Status {
+        let code = match error.kind {
+            ErrorKind::InvalidArgument => Code::InvalidArgument,
+            ErrorKind::NotFound => Code::NotFound,
+            ErrorKind::FailedPrecondition => Code::FailedPrecondition,
+            ErrorKind::Internal => Code::Internal,
+            ErrorKind::DeadlineExceeded => Code::DeadlineExceeded,
+        };
+        Status::new(code, crate::text::cleaned(&error.message, MESSAGE_MAX))
+    }
+}
+
+impl From<Status> for PluginError {
+    /// The other end's view: codes that a plugin should not send count as faults of it.
+    fn from(status: Status) -> PluginError {
+        let kind = match status.code() {
+            Code::InvalidArgument => ErrorKind::InvalidArgument,
+            Code::NotFound => ErrorKind::NotFound,
+            Code::FailedPrecondition => ErrorKind::FailedPrecondition,
+            Code::DeadlineExceeded => ErrorKind::DeadlineExceeded,
+            _ => ErrorKind::Internal,
+        };
+        PluginError { kind, message: status.message().to_owned() }
+    }
+}
