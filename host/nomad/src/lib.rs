@@ -11,6 +11,7 @@
 //! Knows nothing of WebAssembly and nothing of USB.
 
 pub mod attribute;
+pub mod client;
 pub mod config;
 pub mod device;
 mod error;

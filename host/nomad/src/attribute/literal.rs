@@ -121,3 +121,141 @@ fn hex_float(text: &str) -> Option<f64> {
     }
     Some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(text: &str) -> Attribute {
+        parse_literal(text)
+    }
+
+    #[test]
+    fn text_that_a_live_agent_matched_stays_text() {
+        for text in [
+            "0x0781", "046d", "SN-1", "SN2", "00E04C", "acme", "", "-", "e5", "0x10", "1__0", "_1", "1_", "+nan",
+            "12f7",
+        ] {
+            assert_eq!(typed(text), Attribute::text(text), "{text:?}");
+            assert_eq!(matchable(&Attribute::text(text)), !text.is_empty(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn text_that_a_live_agent_never_matched_is_another_type() {
+        for (text, value) in [
+            ("0781", Value::Integer(781)),
+            ("781", Value::Integer(781)),
+            ("1234", Value::Integer(1234)),
+            ("-5", Value::Integer(-5)),
+            ("+5", Value::Integer(5)),
+            ("03e7", Value::Float(3e7)),
+            ("1e23", Value::Float(1e23)),
+            ("2.00", Value::Float(2.0)),
+            ("true", Value::Flag(true)),
+            ("T", Value::Flag(true)),
+            ("f", Value::Flag(false)),
+            ("False", Value::Flag(false)),
+            ("1", Value::Integer(1)),
+            ("0", Value::Integer(0)),
+        ] {
+            assert_eq!(typed(text), Attribute { value, unit: None }, "{text:?}");
+            assert!(!matchable(&Attribute::text(text)), "{text:?}");
+        }
+    }
+
+    /// What `strconv.ParseFloat(text, 64)` of Go 1.26 gave, run by hand.
+    #[test]
+    fn floats_are_those_of_go() {
+        let none = None;
+        for (text, float) in [
+            ("1_000", Some(1000.0)),
+            ("1_000.5", Some(1000.5)),
+            ("0x1p4", Some(16.0)),
+            ("-0x1p4", Some(-16.0)),
+            ("0x1_0p4", Some(256.0)),
+            ("0x_1p4", Some(16.0)),
+            ("0x10", none),
+            ("0x1.8p1", Some(3.0)),
+            ("0x.8p0", Some(0.5)),
+            ("0x1P-4", Some(0.0625)),
+            ("0xp1", none),
+            ("0x1p", none),
+            ("0b1p1", none),
+            ("0x1p2000", none),
+            ("inf", Some(f64::INFINITY)),
+            ("-inf", Some(f64::NEG_INFINITY)),
+            ("Infinity", Some(f64::INFINITY)),
+            ("-infinity", Some(f64::NEG_INFINITY)),
+            ("infi", none),
+            ("1e400", none),
+            ("1e-400", Some(0.0)),
+            (".5", Some(0.5)),
+            ("5.", Some(5.0)),
+            ("1e5", Some(100_000.0)),
+            ("1e", none),
+            (".", none),
+            ("1__0", none),
+            ("_1", none),
+            ("1_", none),
+            ("1 ", none),
+            ("", none),
+        ] {
+            assert_eq!(go_float(text), float, "{text:?}");
+        }
+        assert!(go_float("nan").unwrap().is_nan() && go_float("NaN").unwrap().is_nan());
+        assert_eq!(go_float("+nan"), None);
+    }
+
+    #[test]
+    fn hexadecimal_floats_round_as_they_should() {
+        assert_eq!(go_float("0x1.fffffffffffffp1023"), Some(f64::MAX));
+        assert_eq!(go_float("0x1p-1074"), Some(f64::from_bits(1)));
+        assert_eq!(go_float("0x1p-1022"), Some(f64::MIN_POSITIVE));
+        // Half a unit in the last place above an even one, and a little more.
+        assert_eq!(go_float("0x20000000000001p0"), Some(9_007_199_254_740_992.0));
+        assert_eq!(go_float("0x20000000000001.0000000000000001p0"), Some(9_007_199_254_740_994.0));
+        assert_eq!(go_float("0x0p99999999999999999999"), Some(0.0));
+    }
+
+    #[test]
+    fn the_longest_known_unit_is_taken_off_a_number() {
+        let integer = |number, unit: &str| Attribute::integer(number).in_unit(unit);
+        assert_eq!(typed("5GiB"), integer(5, "GiB"));
+        assert_eq!(typed("5 GiB/s"), integer(5, "GiB/s"));
+        assert_eq!(typed("100mW"), integer(100, "mW"));
+        assert_eq!(typed("3 kW"), integer(3, "kW"));
+        assert_eq!(typed("0.5 GHz"), Attribute::float(0.5).in_unit("GHz"));
+        for text in ["GiB", "acmeMB", "5 Hz", "5mA", "5 V", "W"] {
+            assert_eq!(typed(text), Attribute::text(text), "{text:?}");
+        }
+        assert!(!matchable(&Attribute::text("5W")));
+    }
+
+    #[test]
+    fn a_literal_finds_every_number_flag_and_unit() {
+        for attribute in [
+            Attribute::integer(1921),
+            Attribute::integer(i64::MIN),
+            Attribute::float(0.1),
+            Attribute::float(1e300),
+            Attribute::float(-2.5e-300),
+            Attribute::float(3.0),
+            Attribute::flag(true),
+            Attribute::flag(false),
+            Attribute::integer(64).in_unit("GiB"),
+            Attribute::float(2.5).in_unit("W"),
+        ] {
+            assert!(matchable(&attribute), "{attribute:?}");
+        }
+        for attribute in [
+            Attribute::float(f64::NAN),
+            Attribute::integer(1).in_unit("Hz"),
+            Attribute::text("a").in_unit("W"),
+            Attribute::flag(true).in_unit("W"),
+            Attribute::text("a${b}"),
+        ] {
+            assert!(!matchable(&attribute), "{attribute:?}");
+        }
+    }
+}

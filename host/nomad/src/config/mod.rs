@@ -8,12 +8,13 @@
 //! float; an agent's own have 512 bits.
 
 mod convert;
-//HCL mod hcl;
+mod hcl;
 mod msgpack;
 mod normal;
+mod written;
 
-pub(crate) use convert::{Mismatch, Strictness, converted};
-//HCL pub use hcl::from_hcl;
+pub(crate) use convert::{Strictness, converted};
+pub use hcl::from_hcl;
 pub use msgpack::{from_msgpack, to_msgpack};
 
 /// Why a configuration cannot be used.

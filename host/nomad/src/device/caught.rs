@@ -45,13 +45,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_internal_error_that_names_the_call() {
-        let before = caught("x", async { panic!("at once {}", 1) }).await.map(|()| ());
-        let later = caught("y", async {
+        let before: Result<(), _> = caught("x", async { panic!("at once {}", 1) }).await;
+        let later: Result<(), _> = caught("y", async {
             tokio::task::yield_now().await;
             panic!("later")
         })
-        .await
-        .map(|()| ());
+        .await;
         for (result, call, what) in [(before, "x", "at once 1"), (later, "y", "later")] {
             let error = result.unwrap_err();
             assert_eq!(error.kind, ErrorKind::Internal);

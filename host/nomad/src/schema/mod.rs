@@ -3,19 +3,45 @@
 //! The text is the part of hcldec's specification language that the protocol's messages can say:
 //!
 //! ```hcl
-//! object {                                   # the top level is one object; labels are its keys
-//!   attr "serial" { type = string  required = true }
-//!   attr "vid"    { name = "vendor_id"  type = number }      # `name` where key and name differ
-//!   default "period" {                       # the first, or the second where the first is null
-//!     attr "period" { type = string }        # inside `default` and `array`: a name of its own, or that of the default above it
-//!     literal { value = "10s" }              # a constant, only as a default
+//! object {                       # the top level is one object; labels are its keys
+//!   attr "serial" {
+//!     type     = string
+//!     required = true
 //!   }
-//!   array "pair" { attr "left" { type = string } attr "right" { type = string } }
-//!   block "limits"      { required = true  object { … } }    # at most one; `block_value` is the same
-//!   block_list "rule"   { min_items = 1  max_items = 9  object { … } }
-//!   block_set "tag"     { object { … } }
-//!   block_map "alias"   { labels = ["name"]  object { … } }
-//!   block_attrs "meta"  { type = string  required = false }  # `element_type` is the same
+//!   attr "vid" {
+//!     name = "vendor_id"         # where key and name differ
+//!     type = number
+//!   }
+//!   default "period" {           # the first, or the second where the first is null
+//!     attr { type = string }     # inside: a label or name of its own, or else that of the default
+//!     literal { value = "10s" }  # a constant, only as a default
+//!   }
+//!   array "pair" {               # as many values as there are in it, each with a name
+//!     attr "left" { type = string }
+//!     attr "right" { type = string }
+//!   }
+//!   block "limits" {             # at most one; `block_value` is the same
+//!     required = true
+//!     object {
+//!       attr "memory" { type = number }
+//!     }
+//!   }
+//!   block_list "rule" {          # any number within bounds; `block_set` is the same without order and repetition
+//!     min_items = 1
+//!     max_items = 9
+//!     object {
+//!       attr "vendor" { type = string }
+//!     }
+//!   }
+//!   block_map "alias" {          # alias "stick" { to = "…" }
+//!     labels = ["name"]
+//!     object {
+//!       attr "to" { type = string }
+//!     }
+//!   }
+//!   block_attrs "meta" {         # free keys of one type; `element_type` is the same
+//!     type = string
+//!   }
 //! }
 //! ```
 //!
@@ -28,7 +54,7 @@
 //!   would come in whatever form it was written;
 //! * literals that are not the second part of a `default`, and those that the first part's type could not take, since agents
 //!   hand defaults over as they stand;
-//! * a name that stands for an attribute here and a block there, or twice with different types.
+//! * a name that stands for an attribute here and for a block there.
 
 mod print;
 mod rules;

@@ -90,14 +90,14 @@ fn spec(block: &HclBlock, inherited: Option<&str>, otherwise: usize, depth: usiz
                 if keys.contains_key(&key) {
                     return Err(Fault::new(place, format!("the key {key:?} stands in this object already")));
                 }
-                let nested = self::spec(child, None, place, depth)?;
+                let nested = spec(child, None, place, depth)?;
                 keys.insert(key, nested);
             }
             Spec::Object(keys)
         }
         "array" => {
             let children = parts.children();
-            Spec::Array(children.into_iter().map(|child| self::spec(child, None, at, depth)).collect::<Result<_, _>>()?)
+            Spec::Array(children.into_iter().map(|child| spec(child, None, at, depth)).collect::<Result<_, _>>()?)
         }
         "attr" => Spec::Attr(Attr {
             name: parts.name(inherited)?,
@@ -142,8 +142,8 @@ fn spec(block: &HclBlock, inherited: Option<&str>, otherwise: usize, depth: usiz
                     "a default holds two specifications: the value, and what stands in for null",
                 ));
             };
-            let primary = self::spec(primary, inherited, at, depth)?;
-            Spec::Default(Box::new(primary), Box::new(self::spec(fallback, inherited, at, depth)?))
+            let primary = spec(primary, inherited, at, depth)?;
+            Spec::Default(Box::new(primary), Box::new(spec(fallback, inherited, at, depth)?))
         }
         "literal" => Spec::Literal(parts.value()?),
         other => {
