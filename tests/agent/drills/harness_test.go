@@ -1,0 +1,83 @@
+package drills
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"yurt.dev/tests/agent/rig"
+)
+
+// The rig itself, proved with Nomad's own example plugin, so that a drill that fails says something about Yurt.
+func TestTheRigRunsANomadThatOffersAndReservesDevices(t *testing.T) {
+	t.Parallel()
+	rig.Needs(t, rig.ExampleBinary())
+	files := t.TempDir()
+	for _, name := range []string{"one", "two"} {
+		if err := os.WriteFile(filepath.Join(files, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	agent := rig.Start(t, rig.Setup{
+		Plugins: map[string]string{"fsdev": rig.ExampleBinary()},
+		Config:  []string{fmt.Sprintf("plugin \"fsdev\" {\n config {\n dir = %q\n list_period = \"1s\"\n }\n}\n", files)},
+	})
+	agent.WaitHealthy(2)
+	if launches := agent.Launches("fsdev"); launches != 3 {
+		t.Errorf("%d launches of a plugin with a schema, not 3", launches)
+	}
+	watch := agent.WatchNode()
+
+	job := agent.Submit(fileHolder("holder"))
+	alloc := job.Runs()
+	if ids := rig.DevicesOf(alloc); len(ids) != 1 {
+		t.Errorf("the allocation holds %v", ids)
+	}
+	if task := agent.Task(alloc.ID, "sleep"); task.Environ()["NOMAD_JOB_NAME"] != "holder" {
+		t.Errorf("wrong task process: %v", task)
+	}
+
+	plugin := agent.Plugin("fsdev")
+	holders := rig.HoldersOf(rig.OutputOf(plugin.PID))
+	if len(holders) != 2 || holders[plugin.PID] == nil || holders[agent.PID()] == nil {
+		t.Errorf("the plugin's output is held by %v, not by plugin %d and agent %d", holders, plugin.PID, agent.PID())
+	}
+	rig.Kill(t, plugin.PID)
+	agent.WaitForNewPlugin("fsdev", plugin.PID)
+
+	if err := os.Remove(filepath.Join(files, "one")); err != nil {
+		t.Fatal(err)
+	}
+	agent.WaitHealthy(1)
+	rig.Until(t, "the event stream tells of the loss", func() error {
+		for _, instances := range watch.Instances(t) {
+			if len(instances) == 1 {
+				return nil
+			}
+		}
+		return fmt.Errorf("states seen: %v", watch.Instances(t))
+	})
+}
+
+func fileHolder(id string) string {
+	return `
+job "` + id + `" {
+  datacenters = ["dc1"]
+  group "g" {
+    task "t" {
+      driver = "raw_exec"
+      config {
+        command = "sleep"
+        args    = ["600"]
+      }
+      resources {
+        cpu    = 50
+        memory = 16
+        device "nomad/file/mock" {}
+      }
+    }
+  }
+}
+`
+}

@@ -1,0 +1,183 @@
+package rig
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+)
+
+// Job is a submitted job.
+type Job struct {
+	agent *Agent
+	ID    string
+}
+
+// Submit registers a job, as `nomad job run` does: the agent itself reads the text.
+func (a *Agent) Submit(hcl string) *Job {
+	a.t.Helper()
+	job, err := a.API.Jobs().ParseHCL(hcl, true)
+	if err != nil {
+		a.t.Fatalf("%v in\n%s", err, hcl)
+	}
+	if _, _, err := a.API.Jobs().Register(job, nil); err != nil {
+		a.t.Fatalf("job %s: %v", *job.ID, err)
+	}
+	return &Job{agent: a, ID: *job.ID}
+}
+
+// SubmitFile registers a job file of the repository.
+func (a *Agent) SubmitFile(path string) *Job {
+	a.t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return a.Submit(string(text))
+}
+
+// Sleeper is a job that holds one device: `device "usb"` with the given body.
+func Sleeper(id, device string) string {
+	return fmt.Sprintf(`
+job %q {
+  datacenters = ["dc1"]
+  group "g" {
+    restart {
+      attempts = 0
+      mode     = "fail"
+    }
+    task "t" {
+      driver = "raw_exec"
+      config {
+        command = "sleep"
+        args    = ["600"]
+      }
+      resources {
+        cpu    = 50
+        memory = 16
+        device "usb" {
+          %s
+        }
+      }
+    }
+  }
+}
+`, id, device)
+}
+
+// Runs waits until the job has one running allocation and gives it.
+func (j *Job) Runs() *api.Allocation {
+	j.agent.t.Helper()
+	var alloc *api.Allocation
+	Until(j.agent.t, "job "+j.ID+" runs", func() error {
+		var err error
+		alloc, err = j.running()
+		return err
+	})
+	return alloc
+}
+
+func (j *Job) running() (*api.Allocation, error) {
+	stubs, _, err := j.agent.API.Jobs().Allocations(j.ID, false, nil)
+	if err != nil {
+		return nil, err
+	}
+	var states []string
+	for _, stub := range stubs {
+		if stub.ClientStatus == api.AllocClientStatusRunning && stub.DesiredStatus == api.AllocDesiredStatusRun {
+			alloc, _, err := j.agent.API.Allocations().Info(stub.ID, nil)
+			return alloc, err
+		}
+		states = append(states, stub.ClientStatus+"/"+stub.DesiredStatus+" "+lastEvents(stub))
+	}
+	return nil, fmt.Errorf("%d allocations %v; %s", len(stubs), states, j.whyNot())
+}
+
+func lastEvents(stub *api.AllocationListStub) string {
+	var messages []string
+	for _, task := range stub.TaskStates {
+		for _, event := range task.Events {
+			messages = append(messages, event.DisplayMessage)
+		}
+	}
+	return strings.Join(messages, "; ")
+}
+
+// whyNot is what the scheduler says of its last evaluation.
+func (j *Job) whyNot() string {
+	evaluations, _, err := j.agent.API.Jobs().Evaluations(j.ID, nil)
+	if err != nil {
+		return err.Error()
+	}
+	var texts []string
+	for _, evaluation := range evaluations {
+		text := evaluation.Status + " " + evaluation.TriggeredBy
+		for _, metric := range evaluation.FailedTGAllocs {
+			text += fmt.Sprintf(" filtered %v exhausted %v", metric.ConstraintFiltered, metric.DimensionExhausted)
+		}
+		if evaluation.Status == "blocked" {
+			text += fmt.Sprintf(" classes %v", evaluation.ClassEligibility)
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, "; ")
+}
+
+// Waits waits until the scheduler has given up placing the job for now: an evaluation that is blocked, no allocation.
+func (j *Job) Waits() {
+	j.agent.t.Helper()
+	Until(j.agent.t, "job "+j.ID+" is blocked", j.waiting)
+}
+
+// KeepsWaiting says that the job stays blocked for a while.
+func (j *Job) KeepsWaiting(span time.Duration) {
+	j.agent.t.Helper()
+	j.Waits()
+	Throughout(j.agent.t, span, "job "+j.ID+" stays blocked", j.waiting)
+}
+
+func (j *Job) waiting() error {
+	stubs, _, err := j.agent.API.Jobs().Allocations(j.ID, false, nil)
+	if err != nil {
+		return err
+	}
+	evaluations, _, err := j.agent.API.Jobs().Evaluations(j.ID, nil)
+	if err != nil {
+		return err
+	}
+	for _, evaluation := range evaluations {
+		if evaluation.Status == "blocked" && len(stubs) == 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("%d allocations; %s", len(stubs), j.whyNot())
+}
+
+// Stop ends the job and waits until its tasks have ended.
+func (j *Job) Stop() {
+	j.agent.t.Helper()
+	if _, _, err := j.agent.API.Jobs().Deregister(j.ID, false, nil); err != nil {
+		j.agent.t.Fatal(err)
+	}
+	Until(j.agent.t, "job "+j.ID+" ends", func() error {
+		stubs, _, err := j.agent.API.Jobs().Allocations(j.ID, true, nil)
+		for _, stub := range stubs {
+			if stub.ClientStatus == api.AllocClientStatusRunning || stub.ClientStatus == api.AllocClientStatusPending {
+				return fmt.Errorf("allocation %s is %s", stub.ID, stub.ClientStatus)
+			}
+		}
+		return err
+	})
+}
+
+// DevicesOf are the ids of the devices that an allocation holds.
+func DevicesOf(alloc *api.Allocation) (ids []string) {
+	for _, task := range alloc.AllocatedResources.Tasks {
+		for _, device := range task.Devices {
+			ids = append(ids, device.DeviceIDs...)
+		}
+	}
+	return ids
+}

@@ -1,0 +1,87 @@
+package rig
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+)
+
+// Log is what an agent wrote, as lines of JSON where they are.
+type Log struct {
+	mutex sync.Mutex
+	rest  []byte
+	lines []Line
+}
+
+// Line of the agent's log. Lines that a plugin wrote come through the agent, with Module ending in the plugin's name.
+type Line struct {
+	Raw    string
+	Fields map[string]any
+}
+
+// Message is the text, without the fields.
+func (l Line) Message() string { return l.Field("@message") }
+
+// Field is a field as text, "" if it is absent.
+func (l Line) Field(name string) string {
+	value, found := l.Fields[name]
+	if !found {
+		return ""
+	}
+	return fmt.Sprint(value)
+}
+
+func newLog() *Log { return &Log{} }
+
+// Write takes the agent's output.
+func (l *Log) Write(bytesWritten []byte) (int, error) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.rest = append(l.rest, bytesWritten...)
+	for {
+		end := bytes.IndexByte(l.rest, '\n')
+		if end < 0 {
+			return len(bytesWritten), nil
+		}
+		line := Line{Raw: string(l.rest[:end])}
+		_ = json.Unmarshal(l.rest[:end], &line.Fields)
+		l.lines = append(l.lines, line)
+		l.rest = l.rest[end+1:]
+	}
+}
+
+// Find gives the lines whose message contains the text and whose fields have these values ("" for any value).
+func (l *Log) Find(message string, fields ...string) []Line {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	var found []Line
+	for _, line := range l.lines {
+		if strings.Contains(line.Message(), message) && line.has(fields) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+func (l Line) has(fields []string) bool {
+	for i := 0; i+1 < len(fields); i += 2 {
+		if value, found := l.Fields[fields[i]]; !found || fields[i+1] != "" && fmt.Sprint(value) != fields[i+1] {
+			return false
+		}
+	}
+	return true
+}
+
+// Tail is the last lines as they were written, and what was begun.
+func (l *Log) Tail(count int) string {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	first := max(0, len(l.lines)-count)
+	var text strings.Builder
+	for _, line := range l.lines[first:] {
+		text.WriteString(line.Raw + "\n")
+	}
+	return text.String() + string(l.rest)
+}

@@ -1,0 +1,176 @@
+package rig
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// Process is a line of the kernel's process table.
+type Process struct {
+	PID, Parent int
+	Args        []string
+	State       byte // R, S, D, Z, …
+}
+
+// Processes lists all of this machine that are not dead.
+func Processes() []Process {
+	entries, _ := os.ReadDir("/proc")
+	var all []Process
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			continue
+		}
+		// pid (name, which may hold anything) state parent …
+		after := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if len(after) < 2 || after[0] == "Z" {
+			continue
+		}
+		parent, _ := strconv.Atoi(after[1])
+		args := strings.Split(strings.TrimRight(string(command), "\x00"), "\x00")
+		all = append(all, Process{PID: pid, Parent: parent, Args: args, State: after[0][0]})
+	}
+	return all
+}
+
+// Mentions says whether an argument or a variable of the process holds the text.
+func (p Process) Mentions(text string) bool {
+	return strings.Contains(strings.Join(p.Args, "\x00"), text) || strings.Contains(strings.Join(p.environ(), "\x00"), text)
+}
+
+func (p Process) environ() []string {
+	bytes, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", p.PID))
+	return strings.Split(strings.TrimRight(string(bytes), "\x00"), "\x00")
+}
+
+// Environ is what the process was given, as the kernel keeps it.
+func (p Process) Environ() map[string]string {
+	all := map[string]string{}
+	for _, pair := range p.environ() {
+		if name, value, found := strings.Cut(pair, "="); found {
+			all[name] = value
+		}
+	}
+	return all
+}
+
+// Alive says whether the process exists and is no zombie.
+func Alive(pid int) bool {
+	for _, process := range Processes() {
+		if process.PID == pid {
+			return true
+		}
+	}
+	return false
+}
+
+// Plugins are the living processes of a plugin file of this agent's plugin directory, orphans of an earlier agent included.
+func (a *Agent) Plugins(name string) []Process {
+	path := filepath.Join(a.PluginDir, name)
+	var found []Process
+	for _, process := range Processes() {
+		if process.Args[0] == path {
+			found = append(found, process)
+		}
+	}
+	return found
+}
+
+// Plugin is the one process of a plugin file; none or several fail the test.
+func (a *Agent) Plugin(name string) Process {
+	a.t.Helper()
+	var found []Process
+	Until(a.t, "one process of plugin "+name, func() error {
+		found = a.Plugins(name)
+		if len(found) != 1 {
+			return fmt.Errorf("%d processes: %v", len(found), found)
+		}
+		return nil
+	})
+	return found[0]
+}
+
+// Task is the process of a task, found by the variables that Nomad gives it.
+func (a *Agent) Task(alloc, program string) Process {
+	a.t.Helper()
+	var found []Process
+	Until(a.t, "process of the task", func() error {
+		found = nil
+		for _, process := range Processes() {
+			if filepath.Base(process.Args[0]) == program && process.Environ()["NOMAD_ALLOC_ID"] == alloc {
+				found = append(found, process)
+			}
+		}
+		if len(found) != 1 {
+			return fmt.Errorf("%d processes %s with NOMAD_ALLOC_ID=%s", len(found), program, alloc)
+		}
+		return nil
+	})
+	return found[0]
+}
+
+// Kill sends SIGKILL.
+func Kill(t testing.TB, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatalf("kill %d: %v", pid, err)
+	}
+}
+
+// OutputOf is what fd 1 and 2 of a process are, such as `pipe:[4242]`.
+func OutputOf(pid int) (files []string) {
+	for _, fd := range []int{1, 2} {
+		if target, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, fd)); err == nil {
+			files = append(files, target)
+		}
+	}
+	return files
+}
+
+// HoldersOf are the processes with an open file that is one of these.
+func HoldersOf(files []string) map[int][]string {
+	holders := map[int][]string{}
+	for _, process := range Processes() {
+		folder := fmt.Sprintf("/proc/%d/fd", process.PID)
+		open, _ := os.ReadDir(folder)
+		for _, fd := range open {
+			target, _ := os.Readlink(filepath.Join(folder, fd.Name()))
+			for _, file := range files {
+				if target == file {
+					holders[process.PID] = append(holders[process.PID], fd.Name()+" → "+target)
+				}
+			}
+		}
+	}
+	return holders
+}
+
+// Launches counts how often the agent has started a plugin file, by the agent's own log.
+func (a *Agent) Launches(name string) int {
+	return len(a.Log.Find("plugin started", "path", filepath.Join(a.PluginDir, name)))
+}
+
+// WaitForNewPlugin waits until the agent runs another process of a plugin file, and gives it.
+func (a *Agent) WaitForNewPlugin(name string, old int) Process {
+	a.t.Helper()
+	var found []Process
+	Until(a.t, "a new process of plugin "+name, func() error {
+		found = a.Plugins(name)
+		if len(found) != 1 || found[0].PID == old || found[0].Parent != a.PID() {
+			return fmt.Errorf("processes: %v", found)
+		}
+		return nil
+	})
+	return found[0]
+}
