@@ -1,7 +1,5 @@
 //! What a plugin answers instead of a result.
 
-use std::fmt;
-
 use tonic::{Code, Status};
 
 /// Longest text of an error on the wire, in characters.
@@ -61,18 +59,6 @@ impl PluginError {
     }
 }
 
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ErrorKind::InvalidArgument => "invalid argument",
-            ErrorKind::NotFound => "not found",
-            ErrorKind::FailedPrecondition => "failed precondition",
-            ErrorKind::Internal => "internal",
-            ErrorKind::DeadlineExceeded => "deadline exceeded",
-        })
-    }
-}
-
 impl From<PluginError> for Status {
     fn from(error: PluginError) -> Status {
         let code = match error.kind {
@@ -83,19 +69,5 @@ impl From<PluginError> for Status {
             ErrorKind::DeadlineExceeded => Code::DeadlineExceeded,
         };
         Status::new(code, crate::text::cleaned(&error.message, MESSAGE_MAX))
-    }
-}
-
-impl From<Status> for PluginError {
-    /// The other end's view: codes that a plugin should not send count as faults of it.
-    fn from(status: Status) -> PluginError {
-        let kind = match status.code() {
-            Code::InvalidArgument => ErrorKind::InvalidArgument,
-            Code::NotFound => ErrorKind::NotFound,
-            Code::FailedPrecondition => ErrorKind::FailedPrecondition,
-            Code::DeadlineExceeded => ErrorKind::DeadlineExceeded,
-            _ => ErrorKind::Internal,
-        };
-        PluginError { kind, message: status.message().to_owned() }
     }
 }

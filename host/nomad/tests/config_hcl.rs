@@ -7,56 +7,7 @@ use yurt_nomad::config::{from_hcl, from_msgpack, to_msgpack};
 use yurt_nomad::schema::Spec;
 
 fn spec() -> Spec {
-    Spec::parse(
-        r#"
-object {
-  default "period" {
-    attr { type = string }
-    literal { value = "10s" }
-  }
-  default "vid" {
-    attr "target_vendor_id" { type = number }
-    literal { value = 0 }
-  }
-  attr "flag" { type = bool }
-  attr "texts" { type = list(string) }
-  attr "map" { type = map(string) }
-  attr "maps" { type = list(map(string)) }
-  attr "shape" { type = list(object({ w = number, h = number })) }
-  attr "set" { type = set(string) }
-  block_list "rule" {
-    max_items = 3
-    object {
-      attr "vendor" {
-        type     = string
-        required = true
-      }
-      attr "allow" { type = bool }
-    }
-  }
-  block_set "tag" {
-    attr "name" { type = string }
-  }
-  block_map "alias" {
-    labels = ["name", "of"]
-    object {
-      attr "to" { type = string }
-    }
-  }
-  block_attrs "meta" { type = string }
-  block "limits" {
-    object {
-      attr "memory" { type = number }
-    }
-  }
-  array "ends" {
-    attr "left" { type = string }
-    attr "right" { type = string }
-  }
-}
-"#,
-    )
-    .unwrap()
+    Spec::parse(include_str!("fixtures/written.hcldec")).unwrap()
 }
 
 fn defaults() -> Value {

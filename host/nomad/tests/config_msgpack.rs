@@ -8,55 +8,7 @@ use yurt_nomad::config::{ConfigError, from_msgpack, to_msgpack};
 use yurt_nomad::schema::Spec;
 
 fn spec() -> Spec {
-    Spec::parse(
-        r#"
-object {
-  default "mode" {
-    attr { type = string }
-    literal { value = "auto" }
-  }
-  default "vid" {
-    attr { type = number }
-    literal { value = "4855" }
-  }
-  attr "flag" { type = bool }
-  attr "texts" { type = list(string) }
-  attr "numbers" { type = set(number) }
-  attr "pair" { type = tuple([string, number]) }
-  attr "shape" { type = object({ w = number, h = number }) }
-  attr "maps" { type = list(map(string)) }
-  block_list "rule" {
-    object {
-      attr "vid" {
-        type     = string
-        required = true
-      }
-      attr "pid" { type = string }
-    }
-  }
-  block_map "alias" {
-    labels = ["name"]
-    object {
-      attr "to" { type = string }
-    }
-  }
-  block_attrs "meta" { type = string }
-  block "limits" {
-    object {
-      default "memory" {
-        attr { type = number }
-        literal { value = 64 }
-      }
-    }
-  }
-  array "ends" {
-    attr "left" { type = string }
-    attr "right" { type = string }
-  }
-}
-"#,
-    )
-    .unwrap()
+    Spec::parse(include_str!("fixtures/sent.hcldec")).unwrap()
 }
 
 /// What nothing at all evaluates to.
@@ -266,7 +218,8 @@ fn numbers_are_written_as_an_agent_writes_them() {
         (json!(1e30), Packed::from("1000000000000000000000000000000")),
         (json!(u64::MAX), Packed::from("18446744073709551615")),
         (json!(1.5e-7), Packed::from("0.00000015")),
-        (json!(1u64 << 63), Packed::from(9_223_372_036_854_775_808.0)),
+        (json!(1u64 << 63), Packed::from("9223372036854775808")),
+        (json!(1e20), Packed::from("100000000000000000000")),
     ] {
         assert_eq!(to_msgpack(&value), packed(&wanted), "{value}");
     }

@@ -145,11 +145,13 @@ pub(crate) fn number(text: &str) -> Option<Number> {
     Number::from_f64(float).map(canonical)
 }
 
-/// A float that is whole as the whole number, within what a float says exactly.
+/// A float that is whole, and within 64 bits, as that whole number: to an agent there is only one kind of number.
 pub(crate) fn canonical(number: Number) -> Number {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    match number.as_f64() {
-        Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() <= EXACT => Number::from(float as i64),
+    const SIGNED: std::ops::Range<f64> = -9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0;
+    const UNSIGNED: std::ops::Range<f64> = 0.0..18_446_744_073_709_551_616.0;
+    match number.as_f64().filter(|float| number.is_f64() && float.fract() == 0.0) {
+        Some(float) if SIGNED.contains(&float) => Number::from(float as i64),
+        Some(float) if UNSIGNED.contains(&float) => Number::from(float as u64),
         _ => number,
     }
 }

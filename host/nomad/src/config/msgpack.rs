@@ -83,8 +83,8 @@ fn float(number: f64) -> Result<Value, Mismatch> {
     Ok(Value::Number(canonical(number)))
 }
 
-/// Writes a value as an agent would: whole numbers within 64 bits as integers, others as a float if that is exact in decimal,
-/// else as decimal text (`0.1`); keys sorted.
+/// Writes a value as an agent would: whole numbers within 64 bits and a sign as integers, larger ones as decimal text; others as
+/// a float where that is exact in decimal (`0.5`), else as decimal text (`0.1`); keys sorted.
 pub fn to_msgpack(value: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
     // Writing to memory fails only where memory ends.
@@ -115,7 +115,7 @@ fn packed_number(number: &Number) -> Packed {
         return Packed::from(whole);
     }
     let text = crate::hcl::number_text(&number);
-    match number.as_f64() {
+    match number.as_f64().filter(|_| text.contains('.')) {
         // An agent reads decimals and has more bits: a float is exact only if its shortest decimal form is its exact one.
         Some(float) if exact_decimal(float) == text => Packed::from(float),
         _ => Packed::from(text),

@@ -15,6 +15,7 @@ use super::{DevicePlugin, fingerprint, stats, wire};
 use crate::proto::base::base_plugin_server::BasePluginServer;
 use crate::proto::device as proto;
 use crate::proto::device::device_plugin_server::{DevicePlugin as DeviceService, DevicePluginServer};
+use crate::text::cleaned;
 
 /// Longest message in either direction: what the agent's side allows.
 pub(crate) const MESSAGE_MAX: usize = i32::MAX as usize;
@@ -59,7 +60,7 @@ impl DeviceService for Device {
         match caught("Reserve", self.plugin.reserve(ids.clone())).await {
             Ok(reservation) => Ok(Response::new(wire::reservation(reservation))),
             Err(why) => {
-                tracing::warn!(ids = %ids.join(","), "refused a reservation: {why}");
+                tracing::warn!(ids = %cleaned(&ids.join(","), 400), "refused a reservation: {why}");
                 Err(why.into())
             }
         }
