@@ -1,27 +1,35 @@
-//! Calls into a plugin's own code, with a panic as a value: it must cost one answer, never the connection.
+//! Calls into a plugin's own code, with a panic and a hang as values: they must cost one answer, never the connection. An agent
+//! sets no deadlines, so that a call without an end would be an agent's operation without an end.
 
 use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use crate::error::PluginError;
 
-/// Awaits a call; a panic becomes an `Internal` error that names the call.
+/// Longest that a call may take. Plugins have shorter limits of their own; this one is for when those fail.
+const CALL_MAX: Duration = Duration::from_secs(60);
+
+/// Awaits a call; a panic becomes an `Internal` error that names the call, a hang a `DeadlineExceeded` one.
 pub(crate) async fn caught<T>(
     call: &'static str,
     future: impl Future<Output = Result<T, PluginError>>,
 ) -> Result<T, PluginError> {
     let mut future = pin!(future);
-    poll_fn(|context| {
+    let guarded = poll_fn(|context| {
         match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
             Ok(poll) => poll,
             // The future is dropped without being polled again.
             Err(panic) => Poll::Ready(Err(told(call, &*panic))),
         }
-    })
-    .await
+    });
+    match tokio::time::timeout(CALL_MAX, guarded).await {
+        Ok(answer) => answer,
+        Err(_) => Err(PluginError::deadline_exceeded(format!("the plugin did not answer {call} within {CALL_MAX:?}"))),
+    }
 }
 
 /// The same for a call that does not wait.
@@ -56,6 +64,12 @@ mod tests {
             assert_eq!(error.kind, ErrorKind::Internal);
             assert!(error.message.contains(&format!("in {call},")) && error.message.ends_with(what), "{error}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hang_ends_in_an_error_that_names_the_call() {
+        let error = caught("x", std::future::pending::<Result<(), _>>()).await.unwrap_err();
+        assert_eq!(error, PluginError::deadline_exceeded("the plugin did not answer x within 60s"));
     }
 
     #[tokio::test]

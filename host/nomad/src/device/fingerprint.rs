@@ -73,3 +73,48 @@ fn tell(known: &mut Vec<Refusal>, now: Vec<Refusal>) {
     }
     *known = now;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::stub::{Log, Stub};
+
+    fn group(vendor: &str) -> Group {
+        Group { vendor: vendor.to_owned(), kind: "usb".to_owned(), name: "n".to_owned(), ..Group::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_plugin_without_a_source_offers_nothing_at_once_and_is_asked_again() {
+        let (log, _guard) = Log::listen();
+        let (_sender, source) = watch::channel(Arc::new(vec![group("acme")]));
+        let stub = Stub::default();
+        *stub.sources.lock().unwrap() = [None, None, Some(source)].into();
+        let began = tokio::time::Instant::now();
+        let mut answers = start(Arc::new(stub));
+        assert_eq!(answers.recv().await.unwrap().unwrap().device_group, []);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(answers.recv().await.unwrap().unwrap().device_group.len(), 1);
+        assert_eq!(began.elapsed().as_secs(), 20);
+        assert_eq!(log.with("no device is offered"), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_group_is_logged_once_as_long_as_it_is_offered() {
+        let (log, _guard) = Log::listen();
+        let (sender, source) = watch::channel(Arc::new(vec![group("")]));
+        let stub = Stub::default();
+        *stub.sources.lock().unwrap() = [Some(source)].into();
+        let mut answers = start(Arc::new(stub));
+        assert_eq!(answers.recv().await.unwrap().unwrap().device_group, []);
+        for (offer, sent) in [
+            (vec![group(""), group("a")], 1),
+            (vec![group(""), group("a"), group("b")], 2),
+            (vec![], 0),
+            (vec![group(""), group("c")], 1),
+        ] {
+            sender.send_replace(Arc::new(offer));
+            assert_eq!(answers.recv().await.unwrap().unwrap().device_group.len(), sent);
+        }
+        assert_eq!(log.with("its vendor \"\" is empty"), 2);
+    }
+}

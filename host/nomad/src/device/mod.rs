@@ -9,6 +9,8 @@ mod caught;
 mod fingerprint;
 mod service;
 mod stats;
+#[cfg(test)]
+mod stub;
 mod validate;
 pub(crate) mod wire;
 
@@ -176,7 +178,8 @@ pub struct AgentConfig {
 
 /// What a device plugin decides. [`routes`] keeps the protocol's promises around it.
 ///
-/// A panic in one of these becomes an `Internal` answer, or a beat that is left out of a stream, and one line in the log.
+/// A panic in one of these becomes an `Internal` answer, and a call that takes longer than 60 s a `DeadlineExceeded` one; in a
+/// stream both leave a beat out, with a line in the log.
 #[tonic::async_trait]
 pub trait DevicePlugin: Send + Sync + 'static {
     /// Name and version. Asked in copies of the process that are thrown away: must touch nothing.

@@ -73,6 +73,37 @@ async fn measure(plugin: &dyn DevicePlugin, interval: Duration, answers: &mpsc::
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::GroupStats;
+    use crate::device::stub::{Log, Stub};
+    use crate::error::PluginError;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_is_logged_once_as_long_as_it_lasts() {
+        let (log, _guard) = Log::listen();
+        let stub = Stub::default();
+        let error = |why: &str| Err(PluginError::internal(why));
+        let figures = || Ok(vec![GroupStats::default()]);
+        let answers = [
+            error("lost"),
+            error("lost"),
+            error("lost"),
+            error("gone"),
+            figures(),
+            figures(),
+            error("lost"),
+            figures(),
+        ];
+        *stub.stats.lock().unwrap() = answers.into();
+        let mut beats = start(Arc::new(stub), DEFAULT_INTERVAL);
+        for _ in 0..3 {
+            assert_eq!(beats.recv().await.unwrap().unwrap().groups.len(), 1);
+        }
+        assert_eq!((log.with("no device statistics: lost"), log.with("no device statistics: gone")), (2, 1));
+        assert_eq!(log.with("device statistics are back"), 2);
+        // A call that hangs is an error as well, and the stream goes on.
+        let silence = tokio::time::timeout(Duration::from_secs(200), beats.recv()).await;
+        assert!(silence.is_err() && log.with("did not answer Stats within 60s") == 1);
+    }
 
     #[test]
     fn the_interval_is_held_between_a_tenth_of_a_second_and_a_day() {
