@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"yurt.dev/tests/agent/rig"
 )
@@ -58,6 +59,34 @@ func TestTheRigRunsANomadThatOffersAndReservesDevices(t *testing.T) {
 		}
 		return fmt.Errorf("states seen: %v", watch.Instances(t))
 	})
+}
+
+// The control for the drills about waiting jobs: with a plugin that takes no care, Nomad leaves the job blocked although the node
+// shows a healthy device. If this fails, Nomad has changed and those drills prove nothing any more.
+func TestNomadDoesNotWakeAJobWhenOnlyTheHealthOfADeviceChanges(t *testing.T) {
+	t.Parallel()
+	rig.Needs(t, rig.ExampleBinary())
+	files := t.TempDir()
+	file := filepath.Join(files, "one")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	permit := func(mode os.FileMode) {
+		if err := os.Chmod(file, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	permit(0o777) // What the example plugin takes for ill.
+	agent := rig.Start(t, rig.Setup{
+		Plugins: map[string]string{"fsdev": rig.ExampleBinary()},
+		Config:  []string{fmt.Sprintf("plugin \"fsdev\" {\n config {\n dir = %q\n list_period = \"200ms\"\n }\n}\n", files)},
+	})
+	rig.Until(t, "an unhealthy device on the node", func() error { return unhealthy(agent, "") })
+	job := agent.Submit(fileHolder("forgotten"))
+	job.Waits()
+	permit(0o644)
+	agent.WaitHealthy(1)
+	job.KeepsWaiting(5 * time.Second)
 }
 
 func fileHolder(id string) string {

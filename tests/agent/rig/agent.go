@@ -249,7 +249,7 @@ func (a *Agent) end(signal syscall.Signal) time.Duration {
 
 // cleanUp leaves no process and no mount behind, whatever the test did.
 func (a *Agent) cleanUp() {
-	if a.command != nil && a.command.ProcessState == nil {
+	if a.running() {
 		a.stopJobs()
 		_ = a.command.Process.Signal(syscall.SIGINT)
 		select {
@@ -273,6 +273,18 @@ func (a *Agent) cleanUp() {
 		if fields := strings.Fields(line); len(fields) > 1 && strings.HasPrefix(fields[1], a.dir+"/") {
 			_ = syscall.Unmount(fields[1], syscall.MNT_DETACH)
 		}
+	}
+}
+
+func (a *Agent) running() bool {
+	if a.command == nil {
+		return false
+	}
+	select {
+	case <-a.ended:
+		return false
+	default:
+		return true
 	}
 }
 
@@ -310,3 +322,6 @@ func freePorts(t testing.TB) (ports [3]int) {
 	}
 	return ports
 }
+
+// StateDir is where the plugin keeps its files: YURT_STATE_DIR.
+func (a *Agent) StateDir() string { return filepath.Join(a.dir, "state") }

@@ -31,6 +31,7 @@ func NewBus(t testing.TB) *Bus {
 // NoBus is a machine without any USB until Appear.
 func NoBus(t testing.TB) *Bus {
 	t.Helper()
+	Needs(t, yurtBinary())
 	return &Bus{t: t, Dir: filepath.Join(scratch(t), "usb")}
 }
 

@@ -181,3 +181,12 @@ func DevicesOf(alloc *api.Allocation) (ids []string) {
 	}
 	return ids
 }
+
+// Purge ends the job and forgets it, so that its name can be used again.
+func (j *Job) Purge() {
+	j.agent.t.Helper()
+	j.Stop()
+	if _, _, err := j.agent.API.Jobs().Deregister(j.ID, true, nil); err != nil {
+		j.agent.t.Fatal(err)
+	}
+}

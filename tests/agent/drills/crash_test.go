@@ -1,0 +1,133 @@
+package drills
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"yurt.dev/tests/agent/rig"
+)
+
+func TestTwentyKillsOfThePluginLoseNoDevice(t *testing.T) {
+	t.Parallel()
+	bus := rig.NewBus(t)
+	bus.Plug("1-1", rig.MemoryStick, "--serial", "AA01")
+	bus.Plug("1-2", rig.MemoryStick, "--serial", "AA02")
+	agent := rig.Start(t, rig.WithYurt(t, "example-device", bus, sticks))
+	agent.WaitHealthy(2)
+	alloc := agent.Submit(rig.Sleeper("holder", "")).Runs()
+	task := agent.Task(alloc.ID, "sleep")
+	watch := agent.WatchNode()
+	const updating = "state changed, updating node"
+	before := len(agent.Log.Find(updating))
+
+	var slowest time.Duration
+	for kill := range 20 {
+		plugin := agent.Plugin("example-device")
+		start := time.Now()
+		rig.Kill(t, plugin.PID)
+		agent.WaitForNewPlugin("example-device", plugin.PID)
+		slowest = max(slowest, time.Since(start))
+		// Sometimes at once, sometimes after the new one has made its offer.
+		time.Sleep(time.Duration(kill%4) * 150 * time.Millisecond)
+	}
+	t.Logf("kill to the next process: at most %v", slowest.Round(time.Millisecond))
+	rig.Throughout(t, 2*time.Second, "the node's devices", func() error {
+		instances, err := agent.Instances()
+		if err == nil && (len(instances) != 2 || instances["sn-AA01"]+instances["sn-AA02"] != "") {
+			err = fmt.Errorf("%v", instances)
+		}
+		return err
+	})
+
+	if launches := agent.Launches("example-device"); launches != 3+20 {
+		t.Errorf("%d launches, not 3 and 20", launches)
+	}
+	for _, instances := range watch.Instances(t) {
+		if len(instances) != 2 || instances["sn-AA01"]+instances["sn-AA02"] != "" {
+			t.Errorf("the server was told of %v", instances)
+		}
+	}
+	// The agent registers its node anew at the least difference in the devices.
+	if after := len(agent.Log.Find(updating)); after != before {
+		t.Errorf("the node was registered anew %d times: an offer differed", after-before)
+	}
+	if !rig.Alive(task.PID) {
+		t.Error("the task died with the plugin")
+	}
+	wantNobodyElseHoldsTheOutput(t, agent, "example-device")
+
+	// The last one is as good as the first: it sees an unplug, and reserves.
+	bus.Unplug("1-2")
+	agent.WaitHealthy(1)
+	bus.Plug("1-2", rig.MemoryStick, "--serial", "AA02")
+	agent.WaitHealthy(2)
+	agent.Submit(rig.Sleeper("other", "")).Runs()
+}
+
+// SIGKILL to the agent leaves the plugin alone, with a stderr that nobody reads.
+func TestAPluginOfACrashedAgentLivesOnAndMakesWayForItsSuccessor(t *testing.T) {
+	t.Parallel()
+	bus := rig.NewBus(t)
+	bus.Plug("1-1", rig.MemoryStick, "--serial", "AA01")
+	setup := rig.WithYurt(t, "example-device", bus, sticks+"\n    yurt {\n      log_level = \"debug\"\n    }\n")
+	setup.Lasting = true
+	agent := rig.Start(t, setup)
+	agent.WaitHealthy(1)
+	job := agent.Submit(rig.Sleeper("survivor", ""))
+	alloc := job.Runs()
+	task := agent.Task(alloc.ID, "sleep")
+	orphan := agent.Plugin("example-device")
+
+	agent.Crash()
+	makeThePluginComplain(t, agent)
+	bus.Plug("1-2", rig.MemoryStick, "--serial", "AA02")
+	rig.Throughout(t, 3*time.Second, "the orphan", func() error {
+		if !rig.Alive(orphan.PID) {
+			return fmt.Errorf("it died with the agent's end of its stderr")
+		}
+		return nil
+	})
+
+	agent.Start()
+	successor := agent.WaitForNewPlugin("example-device", orphan.PID)
+	if rig.Alive(orphan.PID) {
+		t.Error("the orphan is still there beside its successor")
+	}
+	agent.WaitHealthy(2)
+	if !rig.Alive(task.PID) {
+		t.Error("the task did not survive the agent")
+	}
+	if now := job.Runs(); now.ID != alloc.ID {
+		t.Errorf("the job was placed anew: %s instead of %s", now.ID, alloc.ID)
+	}
+
+	// The successor has the bus to itself: it hears of a plug and an unplug, and serves a reservation.
+	bus.Unplug("1-2")
+	agent.WaitHealthy(1)
+	bus.Plug("1-2", rig.MemoryStick, "--serial", "AA02")
+	agent.WaitHealthy(2)
+	agent.Submit(rig.Sleeper("newcomer", "")).Runs()
+	if now := agent.Plugin("example-device"); now.PID != successor.PID {
+		t.Errorf("the successor %d was replaced by %d", successor.PID, now.PID)
+	}
+	wantNobodyElseHoldsTheOutput(t, agent, "example-device")
+	wantNoComplaint(t, agent)
+}
+
+// The policy's memory can no longer be written, so the next change of the offer makes the plugin write a log line for sure.
+func makeThePluginComplain(t *testing.T, agent *rig.Agent) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(agent.StateDir(), "*", "example-device.memory.json"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("the policy's memory is kept in %v (%v), not in one file", files, err)
+	}
+	if err := os.Remove(files[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(files[0], "in-the-way"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
