@@ -1,6 +1,19 @@
 //! Facts about the USB devices of this machine: snapshots from sysfs, hot-plug, names.
 
+mod counters;
+mod descriptors;
+mod device;
 pub mod facts;
+mod key;
+mod link;
+mod names;
+mod nodes;
+mod reader;
 mod roots;
+mod serials;
+mod text;
+mod tree;
+mod usage;
 
+pub use reader::{Reader, scan};
 pub use roots::{Events, Roots};
