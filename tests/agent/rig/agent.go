@@ -200,6 +200,11 @@ telemetry {
 `, a.ports[0], a.ports[1], a.ports[2])
 	if a.setup.Lasting {
 		config += `
+advertise {
+  http = "127.0.0.1"
+  rpc  = "127.0.0.1"
+  serf = "127.0.0.1"
+}
 server {
   enabled          = true
   bootstrap_expect = 1

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/nomad/api"
 )
@@ -87,15 +88,32 @@ func (a *Agent) WaitHealthy(count int) (ids []string) {
 	return ids
 }
 
-// Registrations watches every state of the node that the server is told, by the server's event stream, until the test ends.
-type Registrations struct {
+// Registrations counts how often the agent has registered its node anew because something about it changed, by the
+// agent's own log. A registration that is due is waited for: a changed node is registered a second later.
+func (a *Agent) Registrations() (count int) {
+	a.t.Helper()
+	quiet := time.Now()
+	Until(a.t, "the node is left alone", func() error {
+		if now := len(a.Log.Find("state changed, updating node and re-registering")); now != count {
+			count, quiet = now, time.Now()
+		}
+		if time.Since(quiet) < 2500*time.Millisecond {
+			return fmt.Errorf("%d registrations", count)
+		}
+		return nil
+	})
+	return count
+}
+
+// Watch holds every state of the node that the server is told, by the server's event stream.
+type Watch struct {
 	mutex sync.Mutex
 	seen  []map[string]string
 	err   error
 }
 
-// WatchNode begins to watch.
-func (a *Agent) WatchNode() *Registrations {
+// WatchNode begins to watch, until the test ends.
+func (a *Agent) WatchNode() *Watch {
 	a.t.Helper()
 	node, err := a.Node()
 	if err != nil {
@@ -107,7 +125,7 @@ func (a *Agent) WatchNode() *Registrations {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	watch := &Registrations{}
+	watch := &Watch{}
 	go func() {
 		for batch := range events {
 			watch.take(batch)
@@ -116,7 +134,7 @@ func (a *Agent) WatchNode() *Registrations {
 	return watch
 }
 
-func (r *Registrations) take(batch *api.Events) {
+func (r *Watch) take(batch *api.Events) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	if batch.Err != nil {
@@ -134,7 +152,7 @@ func (r *Registrations) take(batch *api.Events) {
 }
 
 // Instances are the instances of every state seen so far.
-func (r *Registrations) Instances(t testing.TB) []map[string]string {
+func (r *Watch) Instances(t testing.TB) []map[string]string {
 	t.Helper()
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
