@@ -265,7 +265,8 @@ func (a *Agent) cleanUp() {
 		}
 	}
 	if a.t.Failed() && a.Log != nil {
-		a.t.Logf("the agent's last lines:\n%s", a.Log.Tail(60))
+		a.write("agent.log", a.Log.Tail(1<<30))
+		a.t.Logf("what matters of the agent's log:\n%s", a.Log.Telling(60))
 	}
 	for _, process := range Processes() {
 		if process.Mentions(a.dir) {

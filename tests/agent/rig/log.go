@@ -85,3 +85,16 @@ func (l *Log) Tail(count int) string {
 	}
 	return text.String() + string(l.rest)
 }
+
+// Telling is the last lines that are about plugins or are complaints.
+func (l *Log) Telling(count int) string {
+	var telling []string
+	for _, line := range l.Find("") {
+		level, module := line.Field("@level"), line.Field("@module")
+		if level == "warn" || level == "error" || len(line.Fields) == 0 ||
+			strings.Contains(module, "device_mgr") || strings.Contains(module, "plugin_loader") {
+			telling = append(telling, line.Raw)
+		}
+	}
+	return strings.Join(telling[max(0, len(telling)-count):], "\n")
+}
