@@ -54,8 +54,13 @@ func TestTheDemoRuns(t *testing.T) {
 	if back != id {
 		t.Errorf("the replugged stick is %s, it was %s", back, id)
 	}
+	seen := time.Since(plugged)
 	again.Runs()
-	t.Logf("replug to running: %v", time.Since(plugged).Round(10*time.Millisecond))
+	t.Logf("replug to the node: %v, to running: %v", seen.Round(10*time.Millisecond), time.Since(plugged).Round(10*time.Millisecond))
+	if seen > 6*time.Second {
+		t.Errorf("the node showed the stick after %v: that was the poll of every 10 s, not the event", seen)
+	}
+	wantNoComplaint(t, agent)
 }
 
 func onlyGroup(t *testing.T, agent *rig.Agent) *api.NodeDeviceResource {

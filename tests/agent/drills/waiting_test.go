@@ -12,12 +12,16 @@ import (
 // Nomad remembers of a class of nodes that a job does not fit. Whatever makes a device usable has to change the class,
 // or jobs that wait for it wait for ever.
 
+// The demo's stick as a rule.
 const sticks = `
     rule {
       vendor  = "0x12f7"
       product = "0x1e23"
     }
 `
+
+// Writing `authorized` tells nobody by itself, so it is looked at often.
+const sticksOften = `fingerprint_period = "1s"` + sticks
 
 func TestAJobThatWaitsForAnAbsentBusStartsWhenTheDeviceComes(t *testing.T) {
 	t.Parallel()
@@ -40,7 +44,7 @@ func TestAJobThatWaitsForAnUnhealthyDeviceStartsWhenItIsWell(t *testing.T) {
 	bus := rig.NewBus(t)
 	bus.Plug("1-1", rig.MemoryStick)
 	bus.Set("1-1", "authorized", "0")
-	agent := rig.Start(t, rig.WithYurt(t, "example-device", bus, sticks))
+	agent := rig.Start(t, rig.WithYurt(t, "example-device", bus, sticksOften))
 	rig.Until(t, "an unhealthy device on the node", func() error { return unhealthy(agent, "authori") })
 	job := agent.Submit(rig.Sleeper("patient", ""))
 	job.KeepsWaiting(2 * time.Second)
@@ -56,7 +60,7 @@ func TestAJobThatWaitsForTwoHealthyDevicesStartsWhenTheSecondIsWell(t *testing.T
 	bus.Plug("1-1", rig.MemoryStick, "--serial", "AA01")
 	bus.Plug("1-2", rig.MemoryStick, "--serial", "AA02")
 	bus.Set("1-2", "authorized", "0")
-	agent := rig.Start(t, rig.WithYurt(t, "example-device", bus, sticks))
+	agent := rig.Start(t, rig.WithYurt(t, "example-device", bus, sticksOften))
 	rig.Until(t, "an unhealthy device on the node", func() error { return unhealthy(agent, "authori") })
 	job := agent.Submit(rig.Sleeper("pair", "count = 2"))
 	job.KeepsWaiting(2 * time.Second)
