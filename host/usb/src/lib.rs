@@ -11,8 +11,10 @@ mod nodes;
 mod reader;
 mod roots;
 mod serials;
+pub mod sim;
 mod text;
 mod tree;
+pub mod uevent;
 mod usage;
 
 pub use reader::{Reader, scan};
