@@ -134,3 +134,29 @@ fn a_reader_that_sleeps_loses_events_and_sees_it_by_their_numbers() {
     bus.send("change", "/devices/usb1", "usb", "").unwrap();
     assert_eq!(number(), Some(5001));
 }
+
+#[test]
+fn the_reader_sees_the_simulated_devices_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (roots, _socket, bus) = bus(dir.path());
+    bus.plug("usb1", &models::root_hub(8)).unwrap();
+    bus.plug("1-1", &models::hub(4)).unwrap();
+    bus.plug("1-1.2", &models::cp2102()).unwrap();
+    bus.plug("1-2", &models::memory_stick()).unwrap();
+    bus.plug("1-3", &models::network()).unwrap();
+    bus.plug("1-4", &models::yubikey()).unwrap();
+    bus.add("1-5", &models::webcam()).unwrap();
+    let snapshot = crate::scan(&roots);
+    assert_eq!(snapshot.trouble, [""; 0]);
+    let device = |key: &str| snapshot.devices.iter().find(|device| device.key == key).unwrap();
+    let nodes = |key: &str| device(key).nodes.iter().map(|node| node.path.as_str()).collect::<Vec<_>>();
+    assert_eq!(snapshot.devices.len(), 7);
+    assert_eq!(nodes("1-1.2"), ["/dev/bus/usb/001/003", "/dev/ttyUSB0"]);
+    assert_eq!(nodes("1-2"), ["/dev/bus/usb/001/004", "/dev/sda", "/dev/sda1"]);
+    assert_eq!(nodes("1-4"), ["/dev/bus/usb/001/006", "/dev/hidraw0", "/dev/hidraw1"]);
+    assert_eq!(device("1-3").network[0].name, "usb0");
+    assert_eq!(device("1-1.2").interfaces[0].driver.as_deref(), Some("cp210x"));
+    assert_eq!(device("1-1.2").parent.as_deref(), Some("1-1"));
+    assert_eq!(device("1-2").place.controller.as_deref(), Some("0000:00:14.0"));
+    assert!(device("1-5").configuration.is_none() && device("1-5").interfaces.is_empty());
+}
