@@ -1,0 +1,215 @@
+//! Compiled guests on disk, shared by all launches of a plugin: seconds of compiling become milliseconds of mapping.
+//!
+//! An entry is machine code that runs with the plugin's rights, so it is believed only where nobody else could have written it: a
+//! directory of ours, 0700, files of ours, and a digest over guest, engine and content in the file's own name, checked on the open file
+//! before it is mapped. Whoever can forge that already is us. A damaged entry is deleted and made again.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::SystemTime;
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::journal::hex;
+
+const ENDING: &str = "cwasm";
+/// Marks files that are still being written.
+const PARTIAL: &str = "partial";
+
+/// The directory, and what entries of this engine are called.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    dir: Option<PathBuf>,
+    engine: String,
+    complained: AtomicBool,
+}
+
+impl Cache {
+    /// The directory is made when the first entry is written.
+    pub(crate) fn new(dir: Option<PathBuf>, engine: &Engine) -> Cache {
+        let mut hash = Digesting(Sha256::new());
+        engine.precompile_compatibility_hash().hash(&mut hash);
+        let engine = hex(&hash.0.finalize());
+        Cache { dir, engine: engine.get(..16).unwrap_or_default().to_owned(), complained: AtomicBool::new(false) }
+    }
+
+    /// The compiled form of the guest with this digest, if it is there and sound.
+    pub(crate) fn load(&self, engine: &Engine, digest: &str) -> Option<Component> {
+        let dir = self.dir.as_deref()?;
+        if let Err(why) = ours(dir) {
+            self.complain(&why);
+            return None;
+        }
+        let prefix = self.prefix(digest);
+        let found = entries(dir).find(|path| name(path).is_some_and(|name| name.starts_with(&prefix)))?;
+        match self.open(engine, digest, &found) {
+            Ok(component) => Some(component),
+            Err(why) => {
+                tracing::warn!(entry = %found.display(), "a damaged entry of the compiled-code cache is deleted and made again: {why}");
+                drop(fs::remove_file(&found));
+                None
+            }
+        }
+    }
+
+    #[allow(unsafe_code)]
+    fn open(&self, engine: &Engine, digest: &str, path: &Path) -> Result<Component, String> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .custom_flags(i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default())
+            .open(path)
+            .map_err(|why| why.to_string())?;
+        let status = file.metadata().map_err(|why| why.to_string())?;
+        if !status.is_file() || status.uid() != me() || status.mode() & 0o077 != 0 {
+            return Err("its owner or mode is not what we wrote".into());
+        }
+        let check = self.check(digest, &mut file).map_err(|why| why.to_string())?;
+        if name(path) != Some(&format!("{}{check}.{ENDING}", self.prefix(digest))) {
+            return Err("its content is not what its name says".into());
+        }
+        // Read as "last used" when the cache is trimmed.
+        drop(file.set_modified(SystemTime::now()));
+        let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+        // SAFETY: the bytes come from `store` below, hence from wasmtime's own serialisation: the file is ours, nobody else can write
+        // it or its directory, and its content has the digest under which we stored it for this very guest and engine. It is opened
+        // through the descriptor that was checked. Entries are only ever unlinked, never written in place or truncated, so the mapping
+        // stays what it is.
+        unsafe { Component::deserialize_file(engine, open) }.map_err(|why| format!("{why:#}"))
+    }
+
+    /// Stores a compiled guest, and deletes what was not used for longest where the directory gets larger than `most` bytes.
+    /// Failing costs a warning, once.
+    pub(crate) fn store(&self, digest: &str, component: &Component, most: u64) {
+        let Some(dir) = self.dir.as_deref() else { return };
+        let stored =
+            component.serialize().map_err(|why| format!("{why:#}")).and_then(|bytes| self.write(dir, digest, &bytes));
+        if let Err(why) = stored {
+            self.complain(&why);
+            return;
+        }
+        trim(dir, most);
+    }
+
+    fn write(&self, dir: &Path, digest: &str, bytes: &[u8]) -> Result<(), String> {
+        let broken = |why: io::Error| format!("{}: {why}", dir.display());
+        if !dir.exists() {
+            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(broken)?;
+        }
+        ours(dir)?;
+        let prefix = self.prefix(digest);
+        let check = self.check(digest, &mut &*bytes).map_err(broken)?;
+        let finished = dir.join(format!("{prefix}{check}.{ENDING}"));
+        let partial = dir.join(format!("{prefix}{}-{:?}.{PARTIAL}", std::process::id(), std::thread::current().id()));
+        let written = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&partial)
+            // Machine code is not worth an fsync: after a crash the digest tells, and it is made again.
+            .and_then(|mut file| file.write_all(bytes))
+            .and_then(|()| fs::rename(&partial, &finished));
+        written.map_err(|why| {
+            drop(fs::remove_file(&partial));
+            broken(why)
+        })
+    }
+
+    fn prefix(&self, digest: &str) -> String {
+        format!("{digest}-{}-", self.engine)
+    }
+
+    /// The digest that ties an entry's content to its guest and engine.
+    fn check(&self, digest: &str, content: &mut impl io::Read) -> io::Result<String> {
+        let mut sum = Sha256::new();
+        sum.update(self.prefix(digest));
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            match content.read(&mut piece)? {
+                0 => return Ok(hex(&sum.finalize())),
+                read => sum.update(piece.get(..read).unwrap_or_default()),
+            }
+        }
+    }
+
+    fn complain(&self, why: &str) {
+        if !self.complained.swap(true, Relaxed) {
+            tracing::warn!("guests are compiled at every start, since the compiled-code cache cannot be used: {why}");
+        }
+    }
+}
+
+fn me() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn name(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()
+}
+
+/// The directory is there, ours, and nobody else's to write; a missing one is fine.
+fn ours(dir: &Path) -> Result<(), String> {
+    let status = match fs::symlink_metadata(dir) {
+        Ok(status) => status,
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(why) => return Err(format!("{}: {why}", dir.display())),
+    };
+    if !status.is_dir() {
+        return Err(format!("{}: not a directory", dir.display()));
+    }
+    if status.uid() != me() || status.mode() & 0o022 != 0 {
+        return Err(format!(
+            "{}: others may write there, or it is not ours (user {}, mode {:04o})",
+            dir.display(),
+            status.uid(),
+            status.mode() & 0o7777
+        ));
+    }
+    Ok(())
+}
+
+fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let all = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    all.filter(|path| path.extension().is_some_and(|ending| ending == ENDING))
+}
+
+/// Deletes the entries not used for longest until the rest fits, and files that a crash left half-written.
+fn trim(dir: &Path, most: u64) {
+    let hour_ago = SystemTime::now().checked_sub(std::time::Duration::from_secs(3600));
+    for path in fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let left = path.extension().is_some_and(|ending| ending == PARTIAL);
+        if left && path.metadata().and_then(|status| status.modified()).is_ok_and(|at| Some(at) < hour_ago) {
+            drop(fs::remove_file(&path));
+        }
+    }
+    let mut all: Vec<(SystemTime, u64, PathBuf)> = entries(dir)
+        .filter_map(|path| path.metadata().ok().and_then(|status| Some((status.modified().ok()?, status.len(), path))))
+        .collect();
+    all.sort_by_key(|(used, ..)| std::cmp::Reverse(*used));
+    let mut sum = 0_u64;
+    for (_, size, path) in all {
+        sum = sum.saturating_add(size);
+        if sum > most {
+            drop(fs::remove_file(&path));
+        }
+    }
+}
+
+/// A hasher whose result is a digest, since the engine only offers `Hash`.
+struct Digesting(Sha256);
+
+impl Hasher for Digesting {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+    fn finish(&self) -> u64 {
+        0
+    }
+}

@@ -1,0 +1,152 @@
+//! One call into a guest: a fresh store, a deadline that covers setting up and calling, and a typed cause for whatever goes wrong.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::{Store, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use crate::engine::PLACES;
+use crate::error::{Cause, GuestError, Phase};
+use crate::identity::Identity;
+use crate::journal::{Level, clean};
+use crate::limits::Limits;
+use crate::prints::Print;
+use crate::runtime::Shared;
+use crate::state::{Refused, State};
+use crate::ticker::{Deadline, DeadlinePassed};
+use crate::worlds::v0_1_0::bindings::{UsbPlugin, UsbPluginPre};
+
+/// Longest text taken over from wasmtime or a panic, in bytes.
+const TEXT: usize = 512;
+/// Longest name in a backtrace, in bytes.
+const NAME: usize = 120;
+
+/// A function of the contract, with its deadline.
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) deadline: fn(&Limits) -> Duration,
+    pub(crate) deadline_key: &'static str,
+}
+
+pub(crate) const DESCRIBE: Kind =
+    Kind { name: "describe", deadline: |l| l.describe_deadline, deadline_key: "describe_deadline" };
+pub(crate) const CHECK_CONFIG: Kind =
+    Kind { name: "check-config", deadline: |l| l.check_config_deadline, deadline_key: "check_config_deadline" };
+pub(crate) const GROUP: Kind = Kind { name: "group", deadline: |l| l.group_deadline, deadline_key: "group_deadline" };
+pub(crate) const RESERVE: Kind =
+    Kind { name: "reserve", deadline: |l| l.reserve_deadline, deadline_key: "reserve_deadline" };
+pub(crate) const STATS: Kind = Kind { name: "stats", deadline: |l| l.stats_deadline, deadline_key: "stats_deadline" };
+
+/// A compiled and linked guest: what every call starts from.
+pub(crate) struct Callee {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pre: UsbPluginPre<State>,
+    pub(crate) identity: Arc<Identity>,
+}
+
+impl Callee {
+    /// Calls `function` in a fresh instance and holds its answer against `check`.
+    pub(crate) fn call<R>(
+        &self,
+        kind: &Kind,
+        function: impl FnOnce(&UsbPlugin, &mut Store<State>) -> wasmtime::Result<R>,
+        check: impl FnOnce(&R, &Limits) -> Result<(), Cause>,
+    ) -> Result<R, GuestError> {
+        let limits = self.shared.limits();
+        let deadline = (kind.deadline)(&limits);
+        let failed = |(phase, cause)| GuestError {
+            identity: Arc::clone(&self.identity),
+            call: kind.name,
+            phase,
+            cause: Box::new(cause),
+        };
+        let Some(_place) = self.shared.places.take(deadline) else {
+            return Err(failed((Phase::Waiting, Cause::Busy { places: PLACES, limit: deadline })));
+        };
+        let _ticking = self.shared.ticker.run();
+        // A panic here would be a fault of ours or wasmtime's; it must not become the plugin's death.
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let mut store = self.store(&limits, deadline);
+            let outcome = run(&mut store, &self.pre, function);
+            let outcome = outcome.map_err(|(phase, why)| (phase, cause(&why, phase, &store, &limits, kind)));
+            self.log(store.into_data(), kind.name);
+            outcome
+        }))
+        .unwrap_or_else(|panic| Err((Phase::Call, Cause::HostPanic(panic_text(&*panic)))));
+        let answer = outcome.map_err(failed)?;
+        check(&answer, &limits).map_err(|cause| failed((Phase::Answer, cause)))?;
+        Ok(answer)
+    }
+
+    fn store(&self, limits: &Limits, deadline: Duration) -> Store<State> {
+        let mut store = Store::new(&self.shared.engine, State::new(limits));
+        store.limiter(|state| &mut state.usage);
+        store.set_hostcall_fuel(usize::try_from(limits.transfer).unwrap_or(usize::MAX));
+        Deadline::after(deadline).arm(&mut store);
+        store
+    }
+
+    fn log(&self, state: State, call: &'static str) {
+        let State { mut journal, wasi, .. } = state;
+        for (to, line) in wasi.printed() {
+            journal.write(if to == Print::Stdout { Level::Info } else { Level::Warn }, &line);
+        }
+        journal.emit(&self.identity.name, &self.identity.version, call);
+    }
+}
+
+fn run<R>(
+    store: &mut Store<State>,
+    pre: &UsbPluginPre<State>,
+    function: impl FnOnce(&UsbPlugin, &mut Store<State>) -> wasmtime::Result<R>,
+) -> Result<R, (Phase, wasmtime::Error)> {
+    let guest = pre.instantiate(&mut *store).map_err(|why| (Phase::Instantiate, why))?;
+    function(&guest, store).map_err(|why| (Phase::Call, why))
+}
+
+fn cause(why: &wasmtime::Error, phase: Phase, store: &Store<State>, limits: &Limits, kind: &Kind) -> Cause {
+    if let Some(DeadlinePassed(limit)) = why.downcast_ref() {
+        return Cause::Deadline { limit: *limit, key: kind.deadline_key };
+    }
+    if let Some(I32Exit(code)) = why.downcast_ref() {
+        return Cause::Exit(*code);
+    }
+    match store.data().usage.refused {
+        Some(Refused::Memory) => return Cause::Memory { what: "bytes of memory", limit: limits.memory, key: "memory" },
+        Some(Refused::Table) => {
+            return Cause::Memory { what: "table elements", limit: limits.table_elements, key: "table_elements" };
+        }
+        None => {}
+    }
+    let root = why.root_cause().to_string();
+    // wasmtime has no public type for it.
+    if root.contains("fuel allocated for hostcalls") {
+        return Cause::Transfer { limit: limits.transfer };
+    }
+    let text = clean(&root, TEXT).0;
+    if why.is::<Trap>() || why.is::<WasmBacktrace>() {
+        return Cause::Trap { what: text, backtrace: backtrace(why) };
+    }
+    match phase {
+        Phase::Instantiate => Cause::Setup(text),
+        _ => Cause::Answer(text),
+    }
+}
+
+fn backtrace(why: &wasmtime::Error) -> Vec<String> {
+    let Some(trace) = why.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
+    let name = |frame: &wasmtime::FrameInfo| match frame.func_name() {
+        // Only Rust's mangling: a demangler of C++ is not worth its surface in a privileged process.
+        Some(name) => clean(&format!("{:#}", rustc_demangle::demangle(name)), NAME).0,
+        None => format!("function {}", frame.func_index()),
+    };
+    trace.frames().iter().map(name).collect()
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    clean(text.unwrap_or("a panic without a text"), TEXT).0
+}

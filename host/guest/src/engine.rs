@@ -1,0 +1,94 @@
+//! The one engine of a process: what WebAssembly may do here, and where instances live.
+//!
+//! Instances come from a small pool of pre-reserved memories, since a fresh instance per call is the rule (µs instead of tens of µs).
+//! The pool is address space only; pages are touched when a guest touches them. Where address space is limited, each instance maps its own
+//! memory, and where even that is too much, with bounds checks instead of guard regions.
+
+use rustix::process::{Resource, getrlimit};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+
+use crate::error::RuntimeError;
+
+/// Guests that may run at the same moment.
+pub(crate) const PLACES: usize = 16;
+
+/// Stack of a guest. It lies on the calling thread's stack, which has to be larger.
+pub(crate) const WASM_STACK: usize = 512 << 10;
+
+/// Bytes of a memory that stay mapped for the next call in the same place.
+const KEEP_RESIDENT: usize = 256 << 10;
+
+/// Address space that a pool and its guard regions take, roughly, and what one instance with guard regions takes.
+const POOL_SPACE: u64 = 192 << 30;
+const INSTANCE_SPACE: u64 = 16 << 30;
+
+/// Where instances live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    Pool,
+    Mapped,
+    /// Without the gigabytes of guard region that spare a bounds check.
+    Small,
+}
+
+/// The best of the three that this process has the address space for.
+pub(crate) fn engine() -> Result<(Engine, Memory), RuntimeError> {
+    let space = getrlimit(Resource::As).current.unwrap_or(u64::MAX);
+    if space >= POOL_SPACE
+        && let Ok(engine) = Engine::new(&config(Memory::Pool))
+    {
+        return Ok((engine, Memory::Pool));
+    }
+    let memory = if space >= INSTANCE_SPACE { Memory::Mapped } else { Memory::Small };
+    match Engine::new(&config(memory)) {
+        Ok(engine) => Ok((engine, memory)),
+        Err(why) => Err(RuntimeError::Engine(format!("{why:#}"))),
+    }
+}
+
+fn config(memory: Memory) -> Config {
+    let mut config = Config::new();
+    config
+        // Worlds here are synchronous; without the bookkeeping for concurrent guests a call costs a third.
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .max_wasm_stack(WASM_STACK)
+        // The same call gives the same answer on every machine: replay and shadow runs depend on it.
+        .cranelift_nan_canonicalization(true)
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(false)
+        // A guest's own debug information is not worth parsing in a privileged process; function names are kept.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable);
+    match memory {
+        Memory::Pool => config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool())),
+        Memory::Mapped => config.allocation_strategy(InstanceAllocationStrategy::OnDemand),
+        Memory::Small => config
+            .allocation_strategy(InstanceAllocationStrategy::OnDemand)
+            .memory_reservation(0)
+            .memory_guard_size(64 << 10)
+            .memory_reservation_for_growth(1 << 20),
+    };
+    config
+}
+
+fn pool() -> PoolingAllocationConfig {
+    let places = u32::try_from(PLACES).unwrap_or(u32::MAX);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(places)
+        .total_core_instances(places * 64)
+        .max_core_instances_per_component(64)
+        .total_memories(places * 2)
+        .max_memories_per_component(4)
+        .max_memories_per_module(4)
+        .total_tables(places * 8)
+        .max_tables_per_component(16)
+        .max_tables_per_module(8)
+        .table_elements(65_536)
+        .total_stacks(0)
+        .max_unused_warm_slots(2)
+        .linear_memory_keep_resident(KEEP_RESIDENT)
+        .table_keep_resident(16 << 10)
+        // Linux 6.7: resets exactly the pages that a call wrote.
+        .pagemap_scan(Enabled::Auto);
+    pool
+}

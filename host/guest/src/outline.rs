@@ -1,0 +1,173 @@
+//! What a component is from outside, read without compiling anything: its world, its version, what it asks for.
+
+use semver::Version;
+use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload};
+
+use crate::error::LoadCause;
+use crate::wasi;
+
+/// The interface that makes a component a USB policy.
+const USB_POLICY: &str = "yurt:plugin/usb-policy";
+/// The interface that makes it a task driver.
+const DRIVER: &str = "yurt:plugin/driver";
+/// What this host speaks: any `0.1.x`.
+const CONTRACT: (u64, u64) = (0, 1);
+/// Names listed before a sentence gets too long.
+const LISTED: usize = 8;
+
+/// Names on a component's outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Outline {
+    pub(crate) imports: Vec<Import>,
+    pub(crate) exports: Vec<String>,
+}
+
+/// One import.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// `wasi:clocks/wall-clock@0.2.6`.
+    pub name: String,
+    /// Who grants it.
+    pub grant: Grant,
+}
+
+/// What an import amounts to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// The log: every guest has it.
+    Log,
+    /// Types only: no authority.
+    Types,
+    /// WASI, granted as empty: no files, no time, no chance.
+    Empty,
+    /// Nobody: the guest is refused.
+    Missing,
+}
+
+impl Outline {
+    pub(crate) fn of(bytes: &[u8]) -> Result<Outline, LoadCause> {
+        let broken = |why: wasmparser::BinaryReaderError| LoadCause::NotAComponent(why.to_string());
+        let mut outline = Outline::default();
+        let mut parser = Parser::new(0);
+        let mut at = 0;
+        loop {
+            let rest = bytes.get(at..).ok_or_else(|| LoadCause::NotAComponent("it is cut off".into()))?;
+            let (consumed, payload) = match parser.parse(rest, true).map_err(broken)? {
+                wasmparser::Chunk::NeedMoreData(_) => return Err(LoadCause::NotAComponent("it is cut off".into())),
+                wasmparser::Chunk::Parsed { consumed, payload } => (consumed, payload),
+            };
+            at += consumed;
+            match payload {
+                Payload::Version { encoding: Encoding::Module, .. } => return Err(LoadCause::CoreModule),
+                // What is inside is the compiler's to judge.
+                Payload::ModuleSection { unchecked_range, .. } | Payload::ComponentSection { unchecked_range, .. } => {
+                    at = unchecked_range.end;
+                }
+                Payload::ComponentImportSection(section) => {
+                    for import in section {
+                        let import = import.map_err(broken)?;
+                        let kind = ComponentExternalKind::Instance;
+                        let grant = if import.ty.kind() == kind { grant(import.name.name) } else { Grant::Missing };
+                        outline.imports.push(Import { name: import.name.name.to_owned(), grant });
+                    }
+                }
+                Payload::ComponentExportSection(section) => {
+                    for export in section {
+                        outline.exports.push(export.map_err(broken)?.name.name.to_owned());
+                    }
+                }
+                Payload::End(_) => return Ok(outline),
+                _ => {}
+            }
+        }
+    }
+
+    /// The version of the USB policy interface that is exported, or why this is no guest for us.
+    pub(crate) fn usb_policy(&self) -> Result<Version, LoadCause> {
+        let spoken = format!("{USB_POLICY}@{}.{}", CONTRACT.0, CONTRACT.1);
+        let versions = |interface: &str| {
+            let exports = self.exports.iter().filter_map(|name| split(name));
+            exports.filter(|(name, _)| *name == interface).map(|(_, version)| version).collect::<Vec<_>>()
+        };
+        let exported = versions(USB_POLICY);
+        if let Some(version) = exported.iter().find(|version| speaks(version)) {
+            return Ok(version.clone());
+        }
+        Err(LoadCause::World(if let Some(other) = exported.first() {
+            let newer = (other.major, other.minor) > CONTRACT;
+            let advice = if newer {
+                "a newer Yurt is needed, or a build against the older contract"
+            } else {
+                "build it against wit/0.1.0"
+            };
+            format!("it exports {USB_POLICY}@{other}, but this Yurt speaks {spoken} (world usb-plugin): {advice}")
+        } else if let Some(version) = versions(DRIVER).first() {
+            format!(
+                "it is a task driver's guest (exports {DRIVER}@{version}, world driver-plugin), but a device plugin needs {spoken} (world usb-plugin)"
+            )
+        } else {
+            format!("it exports {}, but a device plugin needs {spoken} (world usb-plugin)", list(&self.exports))
+        }))
+    }
+
+    /// Every import has a grant, or the sentence that names those without.
+    pub(crate) fn granted(&self) -> Result<(), LoadCause> {
+        let missing: Vec<String> = self
+            .imports
+            .iter()
+            .filter(|import| import.grant == Grant::Missing)
+            .map(|import| import.name.clone())
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let its = if missing.len() == 1 { "a grant of it" } else { "grants of them" };
+        Err(LoadCause::Import(format!(
+            "it imports {}, and {its} would have to exist: a guest may import yurt:plugin/log@0.1 and, empty, wasi:{{{}}}@0.2, nothing else",
+            list(&missing),
+            wasi::PACKAGES.join(",")
+        )))
+    }
+}
+
+fn speaks(version: &Version) -> bool {
+    (version.major, version.minor) == CONTRACT && version.pre.is_empty()
+}
+
+/// `a:b/c@1.2.3` in its two parts.
+fn split(name: &str) -> Option<(&str, Version)> {
+    let (interface, version) = name.split_once('@')?;
+    Some((interface, Version::parse(version).ok()?))
+}
+
+fn grant(name: &str) -> Grant {
+    let Some((interface, version)) = split(name) else { return Grant::Missing };
+    if let Some(ours) = interface.strip_prefix("yurt:plugin/") {
+        return match ours {
+            _ if !speaks(&version) => Grant::Missing,
+            "log" => Grant::Log,
+            "common" | "usb" => Grant::Types,
+            _ => Grant::Missing,
+        };
+    }
+    let package = interface.strip_prefix("wasi:").and_then(|rest| rest.split('/').next());
+    match package {
+        Some(package)
+            if wasi::PACKAGES.contains(&package)
+                && (version.major, version.minor) == (0, 2)
+                && version.pre.is_empty() =>
+        {
+            Grant::Empty
+        }
+        _ => Grant::Missing,
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        return "nothing".into();
+    }
+    let shown: Vec<String> = names.iter().take(LISTED).map(|name| crate::journal::clean(name, 128).0).collect();
+    let more = names.len().saturating_sub(LISTED);
+    format!("{}{}", shown.join(", "), if more > 0 { format!(" and {more} more") } else { String::new() })
+}

@@ -1,0 +1,27 @@
+//! `yurt:plugin@0.1`: the bindings of world `usb-plugin`, written by the macro from `wit/0.1.0`.
+
+#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
+pub(crate) mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit/0.1.0",
+        world: "usb-plugin",
+        additional_derives: [PartialEq],
+        require_store_data_send: true,
+    });
+}
+
+/// The records of `usb.wit` and `usb-policy.wit` as Rust types: what goes into a guest and what comes out.
+///
+/// `Snapshot`, `Attribute` and the like are the newest version's, whatever version the guest was built for.
+pub mod usb {
+    pub use super::bindings::exports::yurt::plugin::usb_policy::{
+        DeviceGroup, EnvValue, Figure, GrantedEnv, GroupName, Health, Instance, InstanceStats, MountGrant, NodeGrant,
+        Offer, Reservation,
+    };
+    pub use super::bindings::yurt::plugin::common::{Attribute, Description, Diagnostic, Severity, Value};
+    pub use super::bindings::yurt::plugin::usb::{
+        Access, ClassCodes, Configuration, Counter, CounterSet, Endpoint, Former, Label, Life, Link, NetworkInterface,
+        Node, NodeKind, Place, Power, PowerState, Presence, Removable, SerialQuality, Snapshot, Speed, Transfer,
+        UsbDevice, UsbInterface,
+    };
+}

@@ -1,0 +1,54 @@
+//! Calls into guests that are as they should be.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use yurt_guest::{Options, Runtime, Source, Trial, UsbPolicy, usb};
+
+use crate::make::Guest;
+
+pub(crate) fn no_devices() -> usb::Snapshot {
+    usb::Snapshot { number: 1, devices: Vec::new(), trouble: Vec::new() }
+}
+
+pub(crate) fn active(runtime: &Runtime, component: Vec<u8>) -> UsbPolicy {
+    let source = Source::Embedded { name: "test", bytes: component.leak() };
+    runtime.open(&source).unwrap().activate(&Trial::default()).unwrap()
+}
+
+#[test]
+fn a_guest_answers_every_call() {
+    let runtime = Runtime::new(Options::default()).unwrap();
+    let policy = active(&runtime, Guest::quiet().component());
+    assert_eq!((policy.about().name.as_str(), policy.about().version.as_str()), ("trial", "1.0.0"));
+    assert_eq!(policy.check_config("{}").unwrap(), []);
+    let offer = policy.group("{}", &no_devices(), Some("{}")).unwrap().unwrap();
+    assert_eq!(offer, usb::Offer { groups: vec![], memory: None, ask_again_milliseconds: None });
+    let group = usb::GroupName { vendor: "v".into(), kind: "usb".into(), name: "n".into() };
+    let reservation = policy.reserve("{}", &no_devices(), &group, &[]).unwrap().unwrap();
+    assert_eq!(reservation, usb::Reservation { env: vec![], nodes: vec![], mounts: vec![] });
+    assert_eq!(policy.stats("{}", &[], &[]).unwrap().unwrap(), []);
+}
+
+#[test]
+fn the_default_policy_loads_if_it_was_built() {
+    let path = PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../guests/target/wasm32-unknown-unknown/release/yurt_usb_guest.wasm"
+    ));
+    let Ok(bytes) = std::fs::read(&path) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        let start = Instant::now();
+        let runtime =
+            Runtime::new(Options { cache_dir: Some(dir.path().join("cache")), ..Options::default() }).unwrap();
+        let made = start.elapsed();
+        let loaded = runtime.open(&Source::Embedded { name: "usb", bytes: bytes.clone().leak() }).unwrap();
+        let opened = start.elapsed();
+        let policy = loaded
+            .activate(&Trial { config: r#"{"rule":[],"target_vendor_id":4292,"target_product_id":60000}"# })
+            .unwrap();
+        println!("round {round}: runtime {made:?}, described {opened:?}, active {:?}", start.elapsed());
+        println!("{:?} {:?}", policy, policy.imports());
+    }
+}

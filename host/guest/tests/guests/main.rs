@@ -1,0 +1,6 @@
+//! Guests of every kind, good and hostile, loaded and called as the plugin does.
+
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::print_stdout, clippy::unwrap_used)]
+
+mod calls;
+mod make;

@@ -1,0 +1,150 @@
+//! Guests for tests: a few lines of WebAssembly text each, made into components of the real contract.
+//!
+//! The text holds whatever of `$describe $check_config $group $reserve $stats` a guest does in its own way, and anything else that may stand in
+//! a module; the rest is filled in with functions that answer at once: `trial 1.0.0`, nothing found, nothing offered.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+const WIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/0.1.0");
+const HOSTILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/hostile");
+
+/// Answers of zeros: `ok` of empty lists, `none`.
+const QUIET: &str = "(i32.const 256)";
+
+const FUNCTIONS: [(&str, &str, &str); 5] = [
+    ("describe", "describe", ""),
+    ("check_config", "check-config", "(param i32 i32)"),
+    ("group", "group", "(param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)"),
+    ("reserve", "reserve", "(param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)"),
+    ("stats", "stats", "(param i32 i32 i32 i32 i32 i32)"),
+];
+
+/// A guest in the making.
+pub(crate) struct Guest {
+    text: String,
+    pages: u32,
+    world: String,
+    packages: Vec<String>,
+}
+
+impl Guest {
+    /// From text of its own.
+    pub(crate) fn new(text: &str) -> Guest {
+        Guest { text: text.into(), pages: 2, world: "usb-plugin".into(), packages: Vec::new() }
+    }
+
+    /// One of the corpus in `tests/hostile`.
+    pub(crate) fn hostile(name: &str) -> Guest {
+        let path = Path::new(HOSTILE).join(format!("{name}.wat"));
+        Guest::new(&std::fs::read_to_string(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display())))
+    }
+
+    /// Answers everything, decides nothing.
+    pub(crate) fn quiet() -> Guest {
+        Guest::new("")
+    }
+
+    /// Starts with so many pages of 64 KiB.
+    pub(crate) fn pages(mut self, pages: u32) -> Guest {
+        self.pages = pages;
+        self
+    }
+
+    /// Another world than `usb-plugin`: its WIT, in package `test:guest`, and the packages that it needs.
+    pub(crate) fn world(mut self, wit: &str, packages: &[&str]) -> Guest {
+        self.world = format!("package test:guest;\nworld guest {{ {wit} }}");
+        self.packages = packages.iter().map(|text| (*text).to_owned()).collect();
+        self
+    }
+
+    /// As a component.
+    pub(crate) fn component(&self) -> Vec<u8> {
+        self.of_version("0.1.0")
+    }
+
+    /// As a component of another version of the contract, with the same types.
+    pub(crate) fn of_version(&self, version: &str) -> Vec<u8> {
+        let mut module = wat::parse_str(self.module(version)).unwrap();
+        let mut resolve = resolve(version);
+        let world = if self.world == "usb-plugin" {
+            let package = resolve.packages.iter().find(|(_, package)| package.name.name == "plugin").unwrap().0;
+            resolve.select_world(&[package], Some("usb-plugin")).unwrap()
+        } else {
+            for text in &self.packages {
+                resolve.push_str("needed.wit", text).unwrap();
+            }
+            let package = resolve.push_str("world.wit", &self.world).unwrap();
+            resolve.select_world(&[package], Some("guest")).unwrap()
+        };
+        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+        ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
+    }
+
+    /// The core module's text.
+    fn module(&self, version: &str) -> String {
+        let imports: Vec<&str> = self.text.lines().filter(|line| line.trim_start().starts_with("(import")).collect();
+        let rest: Vec<&str> = self.text.lines().filter(|line| !line.trim_start().starts_with("(import")).collect();
+        let rest = rest.join("\n");
+        let mut functions = String::new();
+        for (name, exported, params) in FUNCTIONS {
+            if self.text.contains(&format!("(func ${name}")) {
+                functions += &format!("(export \"yurt:plugin/usb-policy@{version}#{exported}\" (func ${name}))\n");
+            } else {
+                let body = if name == "describe" { "(i32.const 128)" } else { QUIET };
+                functions += &format!(
+                    "(func (export \"yurt:plugin/usb-policy@{version}#{exported}\") {params} (result i32) {body})\n"
+                );
+            }
+        }
+        format!(
+            r#"(module
+            (import "yurt:plugin/log@{version}" "write" (func $log (param i32 i32 i32)))
+            {imports}
+            (memory (export "memory") {pages})
+            (data (i32.const 16) "trial") (data (i32.const 32) "1.0.0") (data (i32.const 48) "A test's guest.")
+            ;; describe's answer: pointers and lengths of name, version, summary, config-spec
+            (data (i32.const 128) "\10\00\00\00\05\00\00\00\20\00\00\00\05\00\00\00\30\00\00\00\0f\00\00\00\00\00\00\00\00\00\00\00")
+            (global $next (mut i32) (i32.const 65536))
+            (func $alloc (export "cabi_realloc") (param $old i32) (param $size i32) (param $align i32) (param $new i32) (result i32)
+              (local $at i32)
+              (local.set $at (i32.and (i32.add (global.get $next) (i32.sub (local.get $align) (i32.const 1)))
+                                      (i32.sub (i32.const 0) (local.get $align))))
+              (global.set $next (i32.add (local.get $at) (local.get $new)))
+              (block $fits (loop $more
+                (br_if $fits (i32.le_u (global.get $next) (i32.shl (memory.size) (i32.const 16))))
+                (br_if $more (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))
+                (unreachable)))
+              (local.get $at))
+            {functions}
+            {rest})"#,
+            imports = imports.join("\n"),
+            pages = self.pages,
+        )
+    }
+}
+
+/// The contract, its text changed to another version where one is asked for.
+fn resolve(version: &str) -> Resolve {
+    static CONTRACT: OnceLock<Resolve> = OnceLock::new();
+    if version == "0.1.0" {
+        let contract = CONTRACT.get_or_init(|| {
+            let mut resolve = Resolve::default();
+            resolve.push_dir(WIT).unwrap();
+            resolve
+        });
+        return contract.clone();
+    }
+    let mut group = String::new();
+    for (at, file) in ["common.wit", "usb.wit", "usb-policy.wit"].iter().enumerate() {
+        let text = std::fs::read_to_string(Path::new(WIT).join(file)).unwrap();
+        let header = format!("package yurt:plugin@{version};");
+        group += &text.replace("package yurt:plugin@0.1.0;", if at == 0 { &header } else { "" });
+    }
+    let mut resolve = Resolve::default();
+    resolve.push_str("contract.wit", &group).unwrap();
+    resolve
+}
