@@ -84,6 +84,7 @@ impl Callee {
     fn store(&self, limits: &Limits, deadline: Duration) -> Store<State> {
         let mut store = Store::new(&self.shared.engine, State::new(limits));
         store.limiter(|state| &mut state.usage);
+        store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
         store.set_hostcall_fuel(usize::try_from(limits.transfer).unwrap_or(usize::MAX));
         Deadline::after(deadline).arm(&mut store);
         store
@@ -126,7 +127,7 @@ fn cause(why: &wasmtime::Error, phase: Phase, store: &Store<State>, limits: &Lim
     if root.contains("fuel allocated for hostcalls") {
         return Cause::Transfer { limit: limits.transfer };
     }
-    let text = clean(&root, TEXT).0;
+    let text = clean(root.trim_start_matches("wasm trap: "), TEXT).0;
     if why.is::<Trap>() || why.is::<WasmBacktrace>() {
         return Cause::Trap { what: text, backtrace: backtrace(why) };
     }
@@ -149,4 +150,26 @@ fn backtrace(why: &wasmtime::Error) -> Vec<String> {
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     clean(text.unwrap_or("a panic without a text"), TEXT).0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Options, Runtime, Source};
+
+    #[allow(dead_code)]
+    #[path = "../../tests/guests/make.rs"]
+    mod make;
+
+    #[test]
+    fn a_panic_of_the_host_fails_one_call_and_frees_its_place() {
+        let runtime = Runtime::new(Options::default()).unwrap();
+        let source = Source::Embedded { name: "test", bytes: make::Guest::quiet().component().leak() };
+        let policy = runtime.open(&source).unwrap().0;
+        for _ in 0..=PLACES {
+            let outcome: Result<(), _> = policy.0.callee.call(&GROUP, |_, _| panic!("of the test's making"), |(), _| Ok(()));
+            assert_eq!(*outcome.unwrap_err().cause(), Cause::HostPanic("of the test's making".into()));
+        }
+        assert_eq!(policy.check_config("{}").unwrap(), []);
+    }
 }

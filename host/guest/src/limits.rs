@@ -25,7 +25,7 @@ pub struct Limits {
     pub memories: u64,
     /// Tables of one instance.
     pub tables: u64,
-    /// Handles of one instance that stand for something of the host's.
+    /// Handles that one instance holds, of the host's things and of its own types.
     pub handles: u64,
     /// Bytes that one call or one answer may have copied out of the guest, as the host will hold them.
     pub transfer: u64,

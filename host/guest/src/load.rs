@@ -10,6 +10,7 @@ use wasmtime::component::Component;
 use crate::call::{self, Callee};
 use crate::error::{GuestError, LoadCause, LoadError, Stage};
 use crate::identity::{Identity, digest};
+use crate::journal::clean;
 use crate::outline::Outline;
 use crate::policy::{Active, UsbPolicy};
 use crate::runtime::Runtime;
@@ -78,7 +79,7 @@ impl Runtime {
         let component = self.compiled(bytes, &digest, limits.cache, &mut found.compiling)?;
 
         *stage = Stage::Link;
-        let link = |why: wasmtime::Error| LoadCause::Link(crate::journal::clean(&format!("{why:#}"), 1024).0);
+        let link = |why: wasmtime::Error| LoadCause::Link(clean(&format!("{why:#}"), 1024).0);
         let pre = UsbPluginPre::new(shared.linker.instantiate_pre(&component).map_err(link)?).map_err(link)?;
 
         *stage = Stage::Describe;
@@ -109,7 +110,7 @@ impl Runtime {
         }
         let start = Instant::now();
         let component = compiled::compile(&shared.engine, bytes)
-            .map_err(|why| LoadCause::Compile(crate::journal::clean(&why, 1024).0))?;
+            .map_err(|why| LoadCause::Compile(clean(&why, 1024).0))?;
         *compiling = Some(start.elapsed());
         shared.cache.store(digest, &component, most);
         Ok(component)

@@ -4,6 +4,7 @@ use semver::Version;
 use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload};
 
 use crate::error::LoadCause;
+use crate::journal::clean;
 use crate::wasi;
 
 /// The interface that makes a component a USB policy.
@@ -46,7 +47,10 @@ pub enum Grant {
 
 impl Outline {
     pub(crate) fn of(bytes: &[u8]) -> Result<Outline, LoadCause> {
-        let broken = |why: wasmparser::BinaryReaderError| LoadCause::NotAComponent(why.to_string());
+        let broken = |why: wasmparser::BinaryReaderError| LoadCause::NotAComponent(clean(&why.to_string(), 256).0);
+        if !bytes.starts_with(b"\0asm") {
+            return Err(LoadCause::NotAComponent(if bytes.is_empty() { "it is empty" } else { "it does not begin as WebAssembly does" }.into()));
+        }
         let mut outline = Outline::default();
         let mut parser = Parser::new(0);
         let mut at = 0;
@@ -167,7 +171,7 @@ fn list(names: &[String]) -> String {
     if names.is_empty() {
         return "nothing".into();
     }
-    let shown: Vec<String> = names.iter().take(LISTED).map(|name| crate::journal::clean(name, 128).0).collect();
+    let shown: Vec<String> = names.iter().take(LISTED).map(|name| clean(name, 128).0).collect();
     let more = names.len().saturating_sub(LISTED);
     format!("{}{}", shown.join(", "), if more > 0 { format!(" and {more} more") } else { String::new() })
 }

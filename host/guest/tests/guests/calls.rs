@@ -7,8 +7,9 @@ use yurt_guest::{Options, Runtime, Source, Trial, UsbPolicy, usb};
 
 use crate::make::Guest;
 
+/// Snapshot 2: guests that behave in their trial do not here.
 pub(crate) fn no_devices() -> usb::Snapshot {
-    usb::Snapshot { number: 1, devices: Vec::new(), trouble: Vec::new() }
+    usb::Snapshot { number: 2, devices: Vec::new(), trouble: Vec::new() }
 }
 
 pub(crate) fn active(runtime: &Runtime, component: Vec<u8>) -> UsbPolicy {

@@ -3,4 +3,7 @@
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::print_stdout, clippy::unwrap_used)]
 
 mod calls;
+mod hostile;
+mod load;
+mod log;
 mod make;

@@ -10,6 +10,7 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 const WIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/0.1.0");
+const WASI: &str = include_str!("wasi.wit");
 const HOSTILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/hostile");
 
 /// Answers of zeros: `ok` of empty lists, `none`.
@@ -27,14 +28,13 @@ const FUNCTIONS: [(&str, &str, &str); 5] = [
 pub(crate) struct Guest {
     text: String,
     pages: u32,
-    world: String,
-    packages: Vec<String>,
+    world: Option<String>,
 }
 
 impl Guest {
     /// From text of its own.
     pub(crate) fn new(text: &str) -> Guest {
-        Guest { text: text.into(), pages: 2, world: "usb-plugin".into(), packages: Vec::new() }
+        Guest { text: text.into(), pages: 2, world: None }
     }
 
     /// One of the corpus in `tests/hostile`.
@@ -48,17 +48,36 @@ impl Guest {
         Guest::new("")
     }
 
+    /// Behaves when it is asked about snapshot 1, as in its trial, and does its worst about any other.
+    pub(crate) fn later(mut self) -> Guest {
+        let params = FUNCTIONS[2].2;
+        let arguments: String = (0..10).map(|at| format!("(local.get {at}) ")).collect();
+        self.text = self.text.replace("(func $group ", "(func $worst ");
+        self.text += &format!(
+            "\n(func $group {params} (result i32)
+              (if (result i32) (i32.eq (local.get 2) (i32.const 1)) (then {QUIET}) (else (call $worst {arguments}))))"
+        );
+        self
+    }
+
     /// Starts with so many pages of 64 KiB.
     pub(crate) fn pages(mut self, pages: u32) -> Guest {
         self.pages = pages;
         self
     }
 
-    /// Another world than `usb-plugin`: its WIT, in package `test:guest`, and the packages that it needs.
-    pub(crate) fn world(mut self, wit: &str, packages: &[&str]) -> Guest {
-        self.world = format!("package test:guest;\nworld guest {{ {wit} }}");
-        self.packages = packages.iter().map(|text| (*text).to_owned()).collect();
+    /// In a world of more imports and exports than `usb-plugin`: `import wasi:cli/exit@0.2.6;`. `more`: WIT that stands beside the world.
+    pub(crate) fn beside(mut self, items: &str, more: &str) -> Guest {
+        self.world = Some(format!(
+            "package test:guest;\n{more}\nworld guest {{ import yurt:plugin/log@0.1.0; export yurt:plugin/usb-policy@0.1.0; {items} }}"
+        ));
         self
+    }
+
+    /// Importing these interfaces of WASI.
+    pub(crate) fn wasi(self, interfaces: &[&str]) -> Guest {
+        let items: String = interfaces.iter().map(|interface| format!("import wasi:{interface}@0.2.6;\n")).collect();
+        self.beside(&items, "")
     }
 
     /// As a component.
@@ -70,15 +89,16 @@ impl Guest {
     pub(crate) fn of_version(&self, version: &str) -> Vec<u8> {
         let mut module = wat::parse_str(self.module(version)).unwrap();
         let mut resolve = resolve(version);
-        let world = if self.world == "usb-plugin" {
-            let package = resolve.packages.iter().find(|(_, package)| package.name.name == "plugin").unwrap().0;
-            resolve.select_world(&[package], Some("usb-plugin")).unwrap()
-        } else {
-            for text in &self.packages {
-                resolve.push_str("needed.wit", text).unwrap();
+        let world = match &self.world {
+            None => {
+                let package = resolve.packages.iter().find(|(_, package)| package.name.name == "plugin").unwrap().0;
+                resolve.select_world(&[package], Some("usb-plugin")).unwrap()
             }
-            let package = resolve.push_str("world.wit", &self.world).unwrap();
-            resolve.select_world(&[package], Some("guest")).unwrap()
+            Some(world) => {
+                resolve.push_str("wasi.wit", WASI).unwrap();
+                let package = resolve.push_str("world.wit", world).unwrap();
+                resolve.select_world(&[package], Some("guest")).unwrap()
+            }
         };
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
         ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
@@ -91,7 +111,7 @@ impl Guest {
         let rest = rest.join("\n");
         let mut functions = String::new();
         for (name, exported, params) in FUNCTIONS {
-            if self.text.contains(&format!("(func ${name}")) {
+            if self.text.contains(&format!("(func ${name} ")) {
                 functions += &format!("(export \"yurt:plugin/usb-policy@{version}#{exported}\" (func ${name}))\n");
             } else {
                 let body = if name == "describe" { "(i32.const 128)" } else { QUIET };

@@ -1,0 +1,12 @@
+;; Prints a line on stdout, and two in pieces on stderr.
+(import "wasi:cli/stdout@0.2.6" "get-stdout" (func $stdout (result i32)))
+(import "wasi:cli/stderr@0.2.6" "get-stderr" (func $stderr (result i32)))
+(import "wasi:io/streams@0.2.6" "[method]output-stream.blocking-write-and-flush" (func $write (param i32 i32 i32 i32)))
+(data (i32.const 512) "to stdout\0ato std" "err\0aand more")
+(func $group (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+  (local $stream i32)
+  (call $write (call $stdout) (i32.const 512) (i32.const 10) (i32.const 304))
+  (local.set $stream (call $stderr))
+  (call $write (local.get $stream) (i32.const 522) (i32.const 6) (i32.const 304))
+  (call $write (local.get $stream) (i32.const 528) (i32.const 12) (i32.const 304))
+  (i32.const 256))

@@ -1,0 +1,3 @@
+;; Never comes back from being set up.
+(func $setup (loop $forever (br $forever)))
+(start $setup)

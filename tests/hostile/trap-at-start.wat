@@ -1,0 +1,3 @@
+;; Gives up while it is set up.
+(func $setup unreachable)
+(start $setup)
