@@ -157,17 +157,14 @@ mod tests {
     use super::*;
     use crate::{Options, Runtime, Source};
 
-    #[allow(dead_code)]
-    #[path = "../../tests/guests/make.rs"]
-    mod make;
-
     #[test]
     fn a_panic_of_the_host_fails_one_call_and_frees_its_place() {
         let runtime = Runtime::new(Options::default()).unwrap();
-        let source = Source::Embedded { name: "test", bytes: make::Guest::quiet().component().leak() };
+        let source = Source::Embedded { name: "test", bytes: crate::make::Guest::quiet().component().leak() };
         let policy = runtime.open(&source).unwrap().0;
         for _ in 0..=PLACES {
-            let outcome: Result<(), _> = policy.0.callee.call(&GROUP, |_, _| panic!("of the test's making"), |(), _| Ok(()));
+            let outcome: Result<(), _> =
+                policy.0.callee.call(&GROUP, |_, _| panic!("of the test's making"), |(), _| Ok(()));
             assert_eq!(*outcome.unwrap_err().cause(), Cause::HostPanic("of the test's making".into()));
         }
         assert_eq!(policy.check_config("{}").unwrap(), []);

@@ -32,6 +32,10 @@ mod inspect;
 mod journal;
 pub mod limits;
 mod load;
+#[cfg(test)]
+#[allow(dead_code)]
+#[path = "../tests/guests/make.rs"]
+mod make;
 mod outline;
 mod policy;
 mod prints;

@@ -109,8 +109,8 @@ impl Runtime {
             return Ok(component);
         }
         let start = Instant::now();
-        let component = compiled::compile(&shared.engine, bytes)
-            .map_err(|why| LoadCause::Compile(clean(&why, 1024).0))?;
+        let component =
+            compiled::compile(&shared.engine, bytes).map_err(|why| LoadCause::Compile(clean(&why, 1024).0))?;
         *compiling = Some(start.elapsed());
         shared.cache.store(digest, &component, most);
         Ok(component)

@@ -49,7 +49,9 @@ impl Outline {
     pub(crate) fn of(bytes: &[u8]) -> Result<Outline, LoadCause> {
         let broken = |why: wasmparser::BinaryReaderError| LoadCause::NotAComponent(clean(&why.to_string(), 256).0);
         if !bytes.starts_with(b"\0asm") {
-            return Err(LoadCause::NotAComponent(if bytes.is_empty() { "it is empty" } else { "it does not begin as WebAssembly does" }.into()));
+            return Err(LoadCause::NotAComponent(
+                if bytes.is_empty() { "it is empty" } else { "it does not begin as WebAssembly does" }.into(),
+            ));
         }
         let mut outline = Outline::default();
         let mut parser = Parser::new(0);
