@@ -13,13 +13,12 @@ mkdir -p "$out" "$target_dir"
 out=$(cd "$out" && pwd)
 target_dir=$(cd "$target_dir" && pwd)
 
-needs=$("$here/toolchain.sh" "$target_dir/sysroot")
-eval "$needs"
+sysroot=$("$here/toolchain.sh" "$target_dir/sysroot")
 
 # The machine's paths have no business in a component; given this way, flags meant for the host's own code do not reach it either.
 separator=$(printf '\037')
 flags="--remap-path-prefix=$here=/yurt/guests${separator}--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
-[ -z "${YURT_GUEST_SYSROOT:-}" ] || flags="$flags${separator}--sysroot=$YURT_GUEST_SYSROOT"
+[ -z "$sysroot" ] || flags="$flags${separator}--sysroot=$sysroot"
 unset RUSTFLAGS
 
 cd "$here" # for .cargo/config.toml: the linker that makes components

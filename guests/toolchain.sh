@@ -1,13 +1,14 @@
 #!/bin/sh
-# Makes sure that the rustc in use can compile for WebAssembly, and prints the environment that it needs for that
-# (nothing, or one `export` line): eval "$(guests/toolchain.sh DEST)". Progress and complaints go to stderr.
+# Makes sure that the rustc in use can compile for WebAssembly, and prints the sysroot to give it for that; nothing if its own will do.
+#   sysroot=$(guests/toolchain.sh DEST); RUSTFLAGS="${sysroot:+--sysroot=$sysroot}" cargo build --target wasm32-unknown-unknown …
+# Progress and complaints go to stderr.
 #
 #   1. the target's standard library is there already;
 #   2. else `rustup target add`, given 60 seconds: some machines can reach the package mirror but not rustup's;
 #   3. else the standard library is built once into DEST (about 30 seconds, 80 MB) from Debian's package `rust-src` of exactly this
 #      rustc's version: another one does not compile. Nothing outside DEST is touched.
 #
-# DEBIAN_MIRROR overrides the mirror that apt uses here; YURT_TOOLCHAIN=source skips 1 and 2.
+# DEBIAN_MIRROR overrides the mirror that apt uses here; YURT_TOOLCHAIN=source skips 1 and 2; CARGO_NET_OFFLINE=true forbids 2 and 3.
 set -eu
 
 target=wasm32-unknown-unknown
@@ -24,6 +25,7 @@ give_up() {
 if [ "${YURT_TOOLCHAIN:-}" != source ]; then
     present() { ls "$("$rustc" --print sysroot)/lib/rustlib/$target/lib"/libcore-*.rlib >/dev/null 2>&1; }
     if present; then exit 0; fi
+    [ "${CARGO_NET_OFFLINE:-}" != true ] || give_up "the target $target is missing, and CARGO_NET_OFFLINE forbids to fetch it"
     if command -v rustup >/dev/null 2>&1; then
         say "adding the target $target"
         timeout 60 rustup target add "$target" >&2 || true
@@ -37,7 +39,7 @@ sysroot=$("$rustc" --print sysroot)
 stamp="$("$rustc" -vV | cksum) $target"
 mkdir -p "$dest"
 dest=$(cd "$dest" && pwd)
-use() { echo "export YURT_GUEST_SYSROOT='$dest'"; exit 0; }
+use() { echo "$dest"; exit 0; }
 [ "$(cat "$dest/stamp" 2>/dev/null || true)" = "$stamp" ] && use
 
 [ -e "$sysroot/lib/rustlib/$host/bin/wasm-component-ld" ] || give_up "this rustc ($version) comes without wasm-component-ld"

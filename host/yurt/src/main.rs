@@ -1,1 +1,45 @@
-fn main() {}
+//! Yurt: one binary that is a Nomad plugin under Nomad's magic cookie and a command line without it.
+//!
+//! The rooms (`yurt_go_plugin`, `yurt_nomad`, `yurt_guest`, `yurt_usb`) do not know each other; they are wired here:
+//! `device_plugin.rs` and its neighbours for the plugin, `cli/` for people, `convert.rs` where types cross a wall.
+
+mod check;
+mod choice;
+mod cli;
+mod convert;
+mod device_plugin;
+mod host_config;
+mod offer;
+mod places;
+mod plugin;
+mod reserve;
+mod statistics;
+
+use std::process::ExitCode;
+
+use yurt_go_plugin::server::{Invocation, invocation};
+
+fn main() -> ExitCode {
+    match invocation(&yurt_nomad::HANDSHAKE) {
+        Ok(Invocation::Plugin(environment)) => plugin::run(environment),
+        Ok(Invocation::Person) => cli::run(),
+        Ok(Invocation::WrongCookie) => {
+            say("yurt is a plugin for HashiCorp Nomad: the agent starts it from its plugin_dir.");
+            say(&format!(
+                "{} holds another value than Nomad's; unset it to use yurt's command line (`yurt --help`).",
+                yurt_nomad::HANDSHAKE.cookie_key
+            ));
+            ExitCode::FAILURE
+        }
+        Err(why) => {
+            say(&why.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One line on stderr for whoever started us by hand; a stderr that is gone is no reason to fail.
+pub(crate) fn say(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

@@ -1,0 +1,157 @@
+//! What the host holds a policy's offer against before Nomad sees it: the facts that it read itself, the operator's
+//! grants, then Nomad's own rules. A guest can be wrong; it cannot widen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use yurt_guest::usb as wit;
+use yurt_nomad::device::{Group, Health, Instance, Refusal, validate};
+use yurt_usb::facts::{Device, Presence, Snapshot};
+
+use crate::convert;
+
+/// Kinds (Nomad's device types) that need no grant.
+const KINDS: &[&str] = &["usb"];
+
+/// An offer that may be sent, with what a reservation will need to know of each instance.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Offer {
+    /// As Nomad gets them: checked, merged, sorted.
+    pub(crate) groups: Vec<Group>,
+    /// By id; only instances that stand in `groups`.
+    pub(crate) instances: BTreeMap<String, Offered>,
+}
+
+/// One instance as it was offered.
+#[derive(Debug, Clone)]
+pub(crate) struct Offered {
+    pub(crate) group: wit::GroupName,
+    pub(crate) instance: wit::Instance,
+    /// Of each member, in the instance's order.
+    pub(crate) members: Vec<Identity>,
+}
+
+/// What must still hold for a device to be the one that was offered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) key: String,
+    generation: u32,
+    vendor_id: u16,
+    product_id: u16,
+    serial: Option<String>,
+}
+
+impl Identity {
+    fn of(device: &Device) -> Identity {
+        Identity {
+            key: device.key.clone(),
+            generation: device.life.generation,
+            vendor_id: device.vendor_id,
+            product_id: device.product_id,
+            serial: device.serial.as_ref().map(|label| label.text.clone()),
+        }
+    }
+
+    /// The same device is still there.
+    pub(crate) fn holds_in(&self, snapshot: &Snapshot) -> bool {
+        find(snapshot, &self.key)
+            .is_some_and(|device| device.life.presence != Presence::Absent && Identity::of(device) == *self)
+    }
+}
+
+/// A device of a snapshot by its key.
+pub(crate) fn find<'a>(snapshot: &'a Snapshot, key: &str) -> Option<&'a Device> {
+    let at = snapshot.devices.binary_search_by(|device| device.key.as_str().cmp(key)).ok()?;
+    snapshot.devices.get(at).map(|device| &**device)
+}
+
+/// Holds an answer against the facts it was given. What is refused is named; the rest is offered.
+pub(crate) fn offer(answer: &wit::Offer, snapshot: &Snapshot) -> (Offer, Vec<Refusal>) {
+    let mut refused = Vec::new();
+    let mut taken = BTreeSet::new();
+    let mut instances = BTreeMap::new();
+    let mut groups = Vec::new();
+    for group in &answer.groups {
+        let label = format!("{}/{}/{}", group.name.vendor, group.name.kind, group.name.name);
+        if !KINDS.contains(&group.name.kind.as_str()) {
+            let reason = format!("the kind {:?} is not granted (granted: {})", group.name.kind, KINDS.join(", "));
+            refused.push(Refusal { group: label, reason });
+            continue;
+        }
+        let mut kept = Vec::new();
+        for instance in &group.instances {
+            match members(instance, snapshot, &mut taken) {
+                Ok(members) => {
+                    kept.push(Instance {
+                        id: instance.id.clone(),
+                        health: health(&instance.health),
+                        pci_bus_id: members.first().and_then(|first| find(snapshot, &first.key)?.place.controller.clone()),
+                    });
+                    let offered = Offered { group: group.name.clone(), instance: instance.clone(), members };
+                    instances.insert(instance.id.clone(), offered);
+                }
+                Err(reason) => {
+                    refused.push(Refusal { group: label.clone(), reason: format!("instance {:?}: {reason}", instance.id) });
+                }
+            }
+        }
+        groups.push(Group {
+            vendor: group.name.vendor.clone(),
+            kind: group.name.kind.clone(),
+            name: group.name.name.clone(),
+            attributes: convert::attributes(&group.attributes),
+            instances: kept,
+        });
+    }
+    let checked = validate(groups);
+    refused.extend(checked.refused);
+    let sent: BTreeSet<&str> = checked.groups.iter().flat_map(|group| &group.instances).map(|i| i.id.as_str()).collect();
+    instances.retain(|id, _| sent.contains(id.as_str()));
+    (Offer { groups: checked.groups, instances }, refused)
+}
+
+fn members(instance: &wit::Instance, snapshot: &Snapshot, taken: &mut BTreeSet<String>) -> Result<Vec<Identity>, String> {
+    if let Some(share) = &instance.share {
+        return Err(format!("sharing a device (share {share:?}) is not granted"));
+    }
+    if instance.members.is_empty() {
+        return Err("stands for no device".to_owned());
+    }
+    let mut members = Vec::with_capacity(instance.members.len());
+    for key in &instance.members {
+        let device = find(snapshot, key).ok_or_else(|| format!("no device {key:?} is in the facts"))?;
+        if taken.contains(key) || members.iter().any(|member: &Identity| member.key == *key) {
+            return Err(format!("device {key:?} stands in another instance already"));
+        }
+        members.push(Identity::of(device));
+    }
+    taken.extend(instance.members.iter().cloned());
+    Ok(members)
+}
+
+fn health(from: &wit::Health) -> Health {
+    match from {
+        wit::Health::Healthy => Health::Healthy { note: String::new() },
+        wit::Health::Unhealthy(reason) => Health::Unhealthy { reason: reason.clone() },
+    }
+}
+
+/// The last offer while the policy fails: it stands, says so, and no longer vouches for devices that went away.
+pub(crate) fn standing(offer: &Offer, snapshot: &Snapshot, why: &str) -> Offer {
+    let mut standing = offer.clone();
+    for group in &mut standing.groups {
+        for instance in &mut group.instances {
+            let there = offer
+                .instances
+                .get(&instance.id)
+                .is_some_and(|offered| offered.members.iter().all(|member| member.holds_in(snapshot)));
+            instance.health = match (&instance.health, there) {
+                (_, false) => Health::Unhealthy { reason: format!("unplugged; {why}") },
+                (Health::Healthy { .. }, true) => Health::Healthy { note: why.to_owned() },
+                (Health::Unhealthy { reason }, true) => Health::Unhealthy { reason: reason.clone() },
+            };
+        }
+    }
+    // The number of healthy instances is part of a group: count anew.
+    standing.groups = validate(standing.groups).groups;
+    standing
+}

@@ -1,0 +1,166 @@
+//! Which guest a launch serves: `--guest NAME|FILE`, else the plugin's own file name, so that a link called
+//! `example-device` or `usb` needs no arguments; and what happens when that guest cannot be loaded.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use yurt_guest::{LoadError, Runtime, Source, UsbPolicy};
+
+use crate::places::{self, Places};
+
+/// A guest inside this binary, and the file names that stand for it.
+struct BuiltIn {
+    name: &'static str,
+    file_names: &'static [&'static str],
+    component: &'static [u8],
+}
+
+const BUILT_IN: &[BuiltIn] = &[BuiltIn {
+    name: "usb",
+    file_names: &["usb", "yurt-usb", "yurt", "example-device"],
+    component: include_bytes!(env!("YURT_GUEST_USB")),
+}];
+
+/// How this process was called.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    /// Last component of `argv[0]`: the agent's stanza key.
+    pub(crate) file_name: String,
+    /// The directory that `argv[0]` names, made absolute but not resolved: the agent's `plugin_dir`.
+    pub(crate) plugin_dir: PathBuf,
+}
+
+impl Named {
+    /// From `argv[0]`, which the agent sets to `<plugin_dir>/<file>` without following links.
+    pub(crate) fn from_argv0(argv0: Option<OsString>) -> Named {
+        let path = argv0.map(PathBuf::from).unwrap_or_else(|| PathBuf::from("yurt"));
+        let file_name = path.file_name().map_or_else(|| "yurt".to_owned(), |name| name.to_string_lossy().into_owned());
+        let dir = path.parent().unwrap_or(Path::new(""));
+        Named { file_name, plugin_dir: std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf()) }
+    }
+}
+
+/// Where the guest comes from, by argument or by name.
+pub(crate) fn source(named: &Named, argument: Option<&str>) -> Result<Source, String> {
+    let wanted = argument.unwrap_or(&named.file_name);
+    if let Some(found) = built_in(wanted, argument.is_none()) {
+        return Ok(found);
+    }
+    if argument.is_some() {
+        let path = Path::new(wanted);
+        if path.components().count() > 1 || wanted.ends_with(".wasm") {
+            return Ok(Source::File(named.plugin_dir.join(path)));
+        }
+        return Err(format!("--guest {wanted}: no guest of that name is built in ({}); a file is given by its path", names()));
+    }
+    let beside = named.plugin_dir.join(format!("{wanted}.wasm"));
+    if beside.exists() {
+        return Ok(Source::File(beside));
+    }
+    Err(format!(
+        "a plugin file called {wanted:?} stands for no guest: call it one of {}, put {wanted}.wasm beside it, or set args = [\"--guest\", …] in its stanza",
+        names()
+    ))
+}
+
+/// A guest by its name, or by a file name that stands for it.
+pub(crate) fn built_in(wanted: &str, by_file_name: bool) -> Option<Source> {
+    BUILT_IN
+        .iter()
+        .find(|guest| guest.name == wanted || (by_file_name && guest.file_names.contains(&wanted)))
+        .map(|guest| Source::Embedded { name: guest.name, bytes: guest.component })
+}
+
+fn names() -> String {
+    BUILT_IN.iter().flat_map(|guest| guest.file_names).copied().collect::<Vec<_>>().join(", ")
+}
+
+/// The guest that serves, and why it is not the one that was asked for, if it is not.
+pub(crate) struct Chosen {
+    pub(crate) policy: UsbPolicy,
+    pub(crate) instead_of: Option<String>,
+}
+
+/// Loads the guest through every stage. One that cannot be loaded gives way to the last good one of this plugin file;
+/// if there never was one, the error is the one sentence with which the plugin refuses to start.
+pub(crate) fn load(runtime: &Runtime, source: &Source, places: &Places) -> Result<Chosen, String> {
+    let why = match activate(runtime, source) {
+        Ok(policy) => {
+            keep(source, places);
+            return Ok(Chosen { policy, instead_of: None });
+        }
+        Err(why) => why.to_string(),
+    };
+    let kept = places.last_good_guest();
+    if !kept.exists() {
+        return Err(why);
+    }
+    match activate(runtime, &Source::File(kept)) {
+        Ok(policy) => Ok(Chosen { policy, instead_of: Some(why) }),
+        Err(second) => Err(format!("{why}; and the last good guest cannot serve either: {second}")),
+    }
+}
+
+fn activate(runtime: &Runtime, source: &Source) -> Result<UsbPolicy, LoadError> {
+    runtime.open(source)?.activate()
+}
+
+/// Remembers a guest file that serves. Failing to is no reason not to serve.
+fn keep(source: &Source, places: &Places) {
+    let Source::File(path) = source else { return };
+    let kept = places.last_good_guest();
+    let outcome = std::fs::read(path).and_then(|bytes| match std::fs::read(&kept) {
+        Ok(before) if before == bytes => Ok(()),
+        _ => places::replace(&kept, &bytes),
+    });
+    if let Err(why) = outcome {
+        tracing::warn!(error = %why, "the guest could not be kept as the last good one");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(argv0: &str) -> Named {
+        Named::from_argv0(Some(argv0.into()))
+    }
+
+    #[test]
+    fn the_demo_s_file_name_stands_for_the_usb_guest() {
+        for file in ["example-device", "usb", "yurt-usb", "yurt"] {
+            let source = source(&named(&format!("/plugins/{file}")), None).unwrap();
+            assert!(matches!(source, Source::Embedded { name: "usb", .. }), "{file}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_file_name_says_what_to_do() {
+        let why = source(&named("/plugins/acme"), None).unwrap_err();
+        assert!(why.contains("acme.wasm") && why.contains("--guest") && why.contains("example-device"), "{why}");
+    }
+
+    #[test]
+    fn a_component_beside_the_plugin_file_is_its_guest() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("acme.wasm"), b"\0asm").unwrap();
+        let source = source(&named(&dir.path().join("acme").to_string_lossy()), None).unwrap();
+        assert!(matches!(source, Source::File(path) if path == dir.path().join("acme.wasm")));
+    }
+
+    #[test]
+    fn a_guest_argument_is_a_name_or_a_path() {
+        let named = named("/plugins/anything");
+        assert!(matches!(source(&named, Some("usb")), Ok(Source::Embedded { name: "usb", .. })));
+        assert!(matches!(source(&named, Some("/srv/p.wasm")), Ok(Source::File(path)) if path == Path::new("/srv/p.wasm")));
+        assert!(matches!(source(&named, Some("p.wasm")), Ok(Source::File(path)) if path == Path::new("/plugins/p.wasm")));
+        assert!(source(&named, Some("example-device")).unwrap_err().contains("no guest of that name"));
+    }
+
+    #[test]
+    fn the_plugin_dir_is_what_argv0_says_links_not_followed() {
+        let named = named("/opt/nomad/plugins/usb");
+        assert_eq!((named.file_name.as_str(), named.plugin_dir.as_path()), ("usb", Path::new("/opt/nomad/plugins")));
+        assert_eq!(Named::from_argv0(None).file_name, "yurt");
+    }
+}

@@ -1,0 +1,117 @@
+//! `yurt install`: a link in the agent's plugin directory and the stanza that makes the agent use it.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use super::term::{Out, Style};
+use crate::say;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The agent's plugin_dir; made if it is missing
+    #[arg(long, value_name = "DIR")]
+    plugin_dir: PathBuf,
+    /// Name of the link, which the agent's stanza must bear
+    #[arg(long, default_value = "usb", value_name = "NAME")]
+    name: String,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let dir = std::path::absolute(&arguments.plugin_dir).context("plugin_dir")?;
+    if arguments.name.is_empty() || arguments.name.contains('/') {
+        bail!("--name {:?}: must be a file name", arguments.name);
+    }
+    let binary = std::env::current_exe().and_then(fs::canonicalize).context("where this binary is")?;
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let link = dir.join(&arguments.name);
+    place(&link, &binary)?;
+    if let Some(warning) = others_may_change(&binary) {
+        say(&format!("yurt: warning: {warning}"));
+    }
+
+    let mut out = Out::new();
+    let made = format!("{} → {}", link.display(), binary.display());
+    say(&format!("linked {}", out.paint(Style::Name, &made)));
+    say("Add this to the agent's configuration and restart the agent:");
+    let builtin = crate::choice::built_in(&arguments.name, true).is_some();
+    let args = if builtin { "" } else { "  args = [\"--guest\", \"usb\"]\n" };
+    out.line(&format!(
+        "plugin_dir = {:?}\n\nplugin {:?} {{\n{args}  config {{\n    rule {{\n      class = \"storage\"\n    }}\n  }}\n}}",
+        dir.display().to_string(),
+        arguments.name
+    ))?;
+    std::io::stdout().flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Links, replacing only an older link of ours: nothing that somebody else put there is touched.
+fn place(link: &Path, binary: &Path) -> anyhow::Result<()> {
+    match fs::symlink_metadata(link) {
+        Err(_) => {}
+        Ok(meta) if meta.is_symlink() => {
+            if fs::read_link(link).is_ok_and(|target| target == binary) {
+                return Ok(());
+            }
+            fs::remove_file(link).with_context(|| format!("cannot replace {}", link.display()))?;
+        }
+        Ok(_) => bail!("{} is in the way and is no link: move it, or give another --name", link.display()),
+    }
+    symlink(binary, link).with_context(|| format!("cannot link {}", link.display()))
+}
+
+/// The agent runs this file as its own user, usually root.
+fn others_may_change(binary: &Path) -> Option<String> {
+    let mut at = Some(binary);
+    while let Some(path) = at {
+        let meta = fs::metadata(path).ok()?;
+        let sticky = meta.is_dir() && meta.mode() & 0o1000 != 0;
+        if meta.mode() & 0o022 != 0 && !sticky {
+            return Some(format!("{} can be changed by others, and the agent will run it", path.display()));
+        }
+        at = path.parent();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_made_renewed_and_left_alone_where_it_is_right() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("usb");
+        for target in ["/opt/yurt-1", "/opt/yurt-2", "/opt/yurt-2"] {
+            place(&link, Path::new(target)).unwrap();
+            assert_eq!(fs::read_link(&link).unwrap(), Path::new(target));
+        }
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_not_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("usb");
+        fs::write(&link, "somebody's").unwrap();
+        let why = place(&link, Path::new("/opt/yurt")).unwrap_err().to_string();
+        assert!(why.contains("in the way"), "{why}");
+        assert_eq!(fs::read(&link).unwrap(), b"somebody's");
+    }
+
+    #[test]
+    fn a_binary_that_others_can_change_is_said() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let binary = dir.path().join("yurt");
+        fs::write(&binary, "").unwrap();
+        fs::set_permissions(&binary, fs::Permissions::from_mode(0o775)).unwrap();
+        assert!(others_may_change(&binary).unwrap().contains("changed by others"));
+        fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(others_may_change(&binary), None);
+    }
+}

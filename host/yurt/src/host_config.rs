@@ -1,0 +1,153 @@
+//! The `yurt { … }` block of the plugin's configuration: what the host decides, not the guest.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tracing::Level;
+use yurt_nomad::schema::{Spec, SpecError};
+
+/// Name of the block.
+pub(crate) const BLOCK: &str = "yurt";
+
+/// The block, evaluated. Every field has a default, so an absent block is the default one.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct HostConfig {
+    /// What is written to the agent's log; the agent's own level filters afterwards.
+    pub(crate) log_level: Level,
+    /// A plugged device counts as settled when its branch was quiet this long, or when the kernel says its drivers are bound.
+    pub(crate) settle: Duration,
+    /// A device that never gets quiet is looked at after this long all the same.
+    pub(crate) settle_max: Duration,
+    /// An unplugged device stays in the facts, marked absent, for this long.
+    pub(crate) grace: Duration,
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        HostConfig {
+            log_level: Level::INFO,
+            settle: Duration::from_millis(250),
+            settle_max: Duration::from_secs(3),
+            grace: Duration::ZERO,
+        }
+    }
+}
+
+/// The block's schema, to be merged with the guest's.
+pub(crate) fn spec() -> Result<Spec, SpecError> {
+    Spec::parse(include_str!("host_config.hcldec"))
+}
+
+impl HostConfig {
+    /// Reads the evaluated block; `null` is an absent one. The error names key, value and what is allowed.
+    pub(crate) fn from_json(block: &Value) -> Result<HostConfig, String> {
+        let default = HostConfig::default();
+        let text = |key: &str| block.get(key).and_then(Value::as_str);
+        let span = |key: &'static str, least: Duration, most: Duration, otherwise: Duration| {
+            text(key).map_or(Ok(otherwise), |given| duration_within(key, given, least, most))
+        };
+        let log_level = match text("log_level") {
+            None => default.log_level,
+            Some(given) => given.parse().map_err(|_| {
+                format!("yurt.log_level = {given:?}: must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"")
+            })?,
+        };
+        let config = HostConfig {
+            log_level,
+            settle: span("settle", Duration::ZERO, Duration::from_secs(10), default.settle)?,
+            settle_max: span("settle_max", Duration::from_millis(100), Duration::from_secs(60), default.settle_max)?,
+            grace: span("grace", Duration::ZERO, Duration::from_secs(3600), default.grace)?,
+        };
+        if config.settle_max < config.settle {
+            return Err(format!(
+                "yurt.settle_max = {:?}: must not be less than yurt.settle, which is {:?}",
+                config.settle_max, config.settle
+            ));
+        }
+        Ok(config)
+    }
+}
+
+fn duration_within(key: &str, given: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    go_duration(given).filter(|span| *span >= least && *span <= most).ok_or_else(|| {
+        format!("yurt.{key} = {given:?}: must be a duration such as \"250ms\" or \"2s\", from {least:?} to {most:?}")
+    })
+}
+
+/// Go's duration syntax without a sign: numbers with units `ns`, `us`, `ms`, `s`, `m`, `h`, written together (`1m30s`).
+fn go_duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut rest = text;
+    let mut total = 0f64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').filter(|at| *at > 0)?;
+        let (number, tail) = rest.split_at_checked(digits)?;
+        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let (unit, next) = tail.split_at_checked(unit_end)?;
+        let seconds = match unit {
+            "ns" => 1e-9,
+            "us" | "µs" | "μs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        total += number.parse::<f64>().ok()? * seconds;
+        rest = next;
+    }
+    (!text.is_empty()).then_some(())?;
+    Duration::try_from_secs_f64(total).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_absent_block_is_the_default() {
+        assert_eq!(HostConfig::from_json(&Value::Null), Ok(HostConfig::default()));
+    }
+
+    #[test]
+    fn the_schema_parses_and_every_key_is_read() {
+        spec().unwrap();
+        let config = HostConfig::from_json(
+            &json!({"log_level": "debug", "settle": "1s", "settle_max": "1m30s", "grace": "1.5s"}),
+        );
+        let why = config.unwrap_err();
+        assert!(why.contains("yurt.settle_max") && why.contains("60s"), "{why}");
+        let config = HostConfig::from_json(&json!({"log_level": "debug", "settle": "1s", "grace": "1.5s"})).unwrap();
+        assert_eq!(config.log_level, Level::DEBUG);
+        assert_eq!((config.settle, config.grace), (Duration::from_secs(1), Duration::from_millis(1500)));
+    }
+
+    #[test]
+    fn errors_name_key_value_and_range() {
+        for (block, words) in [
+            (json!({"log_level": "loud"}), ["log_level", "loud", "trace"]),
+            (json!({"settle": "soon"}), ["settle", "soon", "250ms"]),
+            (json!({"settle": "-1s"}), ["settle", "-1s", "10s"]),
+            (json!({"grace": "2h"}), ["grace", "2h", "3600s"]),
+            (json!({"settle": "9s", "settle_max": "3s"}), ["settle_max", "3s", "9s"]),
+        ] {
+            let why = HostConfig::from_json(&block).unwrap_err();
+            for word in words {
+                assert!(why.contains(word), "{why:?} lacks {word:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn durations_are_go_s() {
+        for (text, millis) in [("10s", 10_000), ("1m30s", 90_000), ("1.5h", 5_400_000), ("250ms", 250), ("0", 0), ("0s", 0)] {
+            assert_eq!(go_duration(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "10", "s", "1x", "-1s", "1..5s", "1e300h"] {
+            assert_eq!(go_duration(text), None, "{text}");
+        }
+    }
+}

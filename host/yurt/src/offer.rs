@@ -1,0 +1,185 @@
+//! Plug → offer: the one task that owns what is offered.
+//!
+//! A snapshot, a configuration or the policy's own wish to be asked again leads to one guest call; its answer, once it has
+//! passed the checks, becomes the newest value of a `watch` channel. No lock is held across an await or a guest call, and
+//! nothing that goes wrong here ends the task: the last good offer stands.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use yurt_guest::{GuestError, UsbPolicy, usb as wit};
+use yurt_usb::facts::Snapshot;
+use yurt_usb::{Roots, Settings, Watcher};
+
+use crate::check::{self, Offer};
+use crate::convert;
+use crate::device_plugin::Config;
+use crate::places;
+
+/// After a failed call the policy is asked again after this long even if nothing changes.
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
+/// A policy that wants to be asked more often than this is not.
+const SOONEST: Duration = Duration::from_millis(50);
+
+/// What the rest of the plugin sees of the task.
+pub(crate) struct Offers {
+    pub(crate) watcher: Watcher,
+    pub(crate) current: watch::Receiver<Arc<Current>>,
+}
+
+/// The newest offer; `number` 0 before the first answer.
+#[derive(Debug, Default)]
+pub(crate) struct Current {
+    pub(crate) number: u32,
+    pub(crate) offer: Offer,
+}
+
+/// Starts looking at hardware. Called at the first Fingerprint, never before.
+pub(crate) fn start(
+    policy: UsbPolicy,
+    roots: Roots,
+    memory_file: PathBuf,
+    config: watch::Receiver<Arc<Config>>,
+    published: watch::Sender<Arc<Vec<yurt_nomad::device::Group>>>,
+) -> Arc<Offers> {
+    let settings = settings(&config.borrow());
+    let watcher = Watcher::start(roots, settings);
+    let (sender, current) = watch::channel(Arc::new(Current::default()));
+    let offers = Arc::new(Offers { watcher, current });
+    let task = Task {
+        policy,
+        snapshots: offers.watcher.snapshots(),
+        offers: Arc::clone(&offers),
+        config,
+        published,
+        sender,
+        memory: std::fs::read_to_string(&memory_file).ok(),
+        memory_file,
+        trouble: None,
+        refused: Vec::new(),
+    };
+    tokio::spawn(task.run());
+    offers
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings { settle: config.host.settle, settle_max: config.host.settle_max, grace: config.host.grace }
+}
+
+struct Task {
+    policy: UsbPolicy,
+    offers: Arc<Offers>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    config: watch::Receiver<Arc<Config>>,
+    published: watch::Sender<Arc<Vec<yurt_nomad::device::Group>>>,
+    sender: watch::Sender<Arc<Current>>,
+    memory: Option<String>,
+    memory_file: PathBuf,
+    /// The failure that was said last, so that it is said once.
+    trouble: Option<String>,
+    refused: Vec<String>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        loop {
+            let snapshot = self.snapshots.borrow_and_update().clone();
+            let config = self.config.borrow_and_update().clone();
+            self.offers.watcher.configure(settings(&config));
+            let again = if snapshot.number == 0 { None } else { self.ask(&config, &snapshot).await };
+            let due = again.map(|span| Instant::now() + span.max(SOONEST));
+            tokio::select! {
+                changed = self.snapshots.changed() => if changed.is_err() { return },
+                changed = self.config.changed() => if changed.is_err() { return },
+                () = at(due) => self.offers.watcher.rescan(),
+            }
+        }
+    }
+
+    /// One question to the policy; how long until the next one if nothing happens.
+    async fn ask(&mut self, config: &Arc<Config>, snapshot: &Arc<Snapshot>) -> Option<Duration> {
+        let (policy, memory) = (self.policy.clone(), self.memory.clone());
+        let (guest_config, facts) = (Arc::clone(&config.guest), Arc::clone(snapshot));
+        let answer = tokio::task::spawn_blocking(move || {
+            policy.group(&guest_config, &convert::snapshot(&facts), memory.as_deref())
+        })
+        .await;
+        match answer {
+            Ok(Ok(Ok(answer))) => self.accept(answer, snapshot).await,
+            Ok(Ok(Err(why))) => Some(self.stand(format!("the policy cannot decide: {why}"), snapshot)),
+            Ok(Err(why)) => Some(self.stand(failed(&why), snapshot)),
+            Err(why) => Some(self.stand(format!("the policy call was lost: {why}"), snapshot)),
+        }
+    }
+
+    async fn accept(&mut self, answer: wit::Offer, snapshot: &Snapshot) -> Option<Duration> {
+        if self.trouble.take().is_some() {
+            tracing::info!("the policy answers again");
+        }
+        let (offer, refused) = check::offer(&answer, snapshot);
+        let refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
+        for reason in refused.iter().filter(|reason| !self.refused.contains(reason)) {
+            tracing::warn!("not offered: {reason}");
+        }
+        self.refused = refused;
+        self.publish(offer);
+        if answer.memory != self.memory {
+            self.memory = answer.memory;
+            self.remember().await;
+        }
+        answer.ask_again_milliseconds.map(|ms| Duration::from_millis(u64::from(ms)))
+    }
+
+    /// The last good offer stands; its health texts and one log line say why.
+    fn stand(&mut self, why: String, snapshot: &Snapshot) -> Duration {
+        if self.trouble.as_ref() != Some(&why) {
+            tracing::error!("the last good offer stands: {why}");
+        }
+        let last = Arc::clone(&self.sender.borrow());
+        self.publish(check::standing(&last.offer, snapshot, &why));
+        self.trouble = Some(why);
+        AFTER_FAILURE
+    }
+
+    fn publish(&self, offer: Offer) {
+        let groups = offer.groups.clone();
+        self.sender.send_modify(|current| *current = Arc::new(Current { number: current.number.saturating_add(1), offer }));
+        self.published.send_if_modified(|published| {
+            let different = **published != groups;
+            if different {
+                *published = Arc::new(groups);
+            }
+            different
+        });
+    }
+
+    async fn remember(&self) {
+        let (file, memory) = (self.memory_file.clone(), self.memory.clone());
+        let written = tokio::task::spawn_blocking(move || match memory {
+            Some(text) => places::replace(&file, text.as_bytes()),
+            None => match std::fs::remove_file(&file) {
+                Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(why),
+                _ => Ok(()),
+            },
+        });
+        if let Ok(Err(why)) = written.await {
+            tracing::warn!(error = %why, "the policy's memory could not be kept; it lasts until the next restart");
+        }
+    }
+}
+
+/// A guest's failure as a health text: no numbers that change from call to call.
+fn failed(why: &GuestError) -> String {
+    let text = why.to_string();
+    text.lines().next().unwrap_or("the policy failed").to_owned()
+}
+
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,85 @@
+//! A launch under Nomad's magic cookie: log, guest, listener, in the order in which each can fail usefully.
+//!
+//! The agent starts this process three times per start of its own and waits for each, so everything here is on the way of
+//! somebody's `systemctl restart nomad`: one thread for the wire, the guest from the compiled-code cache, no hardware.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use yurt_go_plugin::log;
+use yurt_go_plugin::server::{Environment, ServeOptions, serve};
+use yurt_guest::{Options, Runtime};
+use yurt_usb::Roots;
+
+use crate::choice::{self, Named};
+use crate::device_plugin::DevicePlugin;
+use crate::places::Places;
+use crate::say;
+
+/// What the stanza's `args` may hold.
+#[derive(Debug, Parser)]
+#[command(name = "yurt", about = "Serves a Nomad plugin (started by the agent)", disable_help_subcommand = true)]
+struct Arguments {
+    /// The guest that serves: the name of a built-in one, or a component file.
+    #[arg(long, value_name = "NAME|FILE")]
+    guest: Option<String>,
+    /// A simulated bus instead of this machine's: a directory with `sys`, `dev` and `events.sock`.
+    #[arg(long, value_name = "DIR", hide = true)]
+    usb_root: Option<PathBuf>,
+}
+
+/// Serves until the agent asks to end. A plugin that cannot serve says why in one sentence on stderr, where the agent logs it.
+pub(crate) fn run(environment: Environment) -> ExitCode {
+    match try_run(environment) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            tracing::error!("{why}");
+            if !tracing::enabled!(tracing::Level::ERROR) {
+                say(&why);
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_run(environment: Environment) -> Result<(), String> {
+    let named = Named::from_argv0(std::env::args_os().next());
+    let places = Places::of(&named);
+    let log = log::install("yurt", tracing::Level::INFO);
+    let arguments = Arguments::try_parse().map_err(|why| first_line(&why.to_string()))?;
+
+    if let Err(why) = places.prepare() {
+        tracing::warn!(error = %why, "no state directory: nothing is cached, and no guest is kept for a bad day");
+    } else {
+        log.fall_back_to(places.log());
+    }
+    let runtime = Runtime::new(Options { cache_dir: Some(places.cache()), ..Options::default() }).map_err(|why| why.to_string())?;
+    let source = choice::source(&named, arguments.guest.as_deref())?;
+    let chosen = choice::load(&runtime, &source, &places)?;
+    if let Some(why) = &chosen.instead_of {
+        tracing::error!(serving = chosen.policy.digest(), "the last good guest serves instead: {why}");
+    }
+    let roots = arguments.usb_root.as_deref().map_or_else(Roots::system, Roots::simulated);
+    let plugin = Arc::new(DevicePlugin::new(chosen, roots, &places, log)?);
+
+    let wire = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(8)
+        .build()
+        .map_err(|why| format!("no runtime: {why}"))?;
+    let served = wire.block_on(serve(
+        &yurt_nomad::HANDSHAKE,
+        environment,
+        yurt_nomad::device::routes(plugin),
+        ServeOptions::default(),
+    ));
+    // Guest calls and streams in flight end with the process: the agent waits two seconds at most, and they hold nothing.
+    wire.shutdown_background();
+    served.map_err(|why| why.to_string())
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
