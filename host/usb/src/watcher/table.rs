@@ -203,8 +203,11 @@ impl Table {
         let settled: Vec<String> =
             self.slots.iter().filter(|(_, slot)| slot.touched <= started).map(|(key, _)| key.clone()).collect();
         for key in settled {
-            let device = seen.remove(&key);
-            self.take(&key, device, started, now);
+            // One that has just come may have ended the absence of another.
+            if self.slots.contains_key(&key) {
+                let device = seen.remove(&key);
+                self.take(&key, device, started, now);
+            }
         }
         for (key, device) in seen {
             if self.slots.contains_key(&key) || left.contains(&key) {
@@ -249,6 +252,10 @@ impl Table {
             return;
         }
         if !slot.is_present() {
+            // Come back, and nobody said so.
+            if let Some(device) = found {
+                slot.arrive(now, Some(device));
+            }
             return;
         }
         let heard = slot.burst.is_some_and(|burst| burst.due() <= started);
@@ -502,3 +509,6 @@ fn is_one(a: &Device, b: &Device) -> bool {
 fn milliseconds(span: Duration) -> u32 {
     u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;
