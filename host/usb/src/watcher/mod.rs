@@ -3,7 +3,7 @@
 //! Three threads that sleep while nothing happens:
 //!
 //! - the *watcher* ([`run`]) owns all state, hears the kernel's events and never waits for a device;
-//! - the *looker* ([`looker`]) reads sysfs when it is told to: a read may hang as long as a device that does not answer;
+//! - the *looker* ([`looker`]) reads sysfs when it is told to: a read may hang as long as a device that is sick;
 //! - *libusb* ([`libusb`]), on the machine's own bus only, is a second witness: it tells of arrivals and departures on
 //!   its own, and its list is held against ours.
 //!
@@ -133,8 +133,7 @@ impl Watcher {
         sender: watch::Sender<Arc<Snapshot>>,
     ) -> io::Result<()> {
         let inbox = Arc::new(Inbox::new()?);
-        let (looker, worker) = Looker::start(Arc::clone(&self.reader), Arc::clone(&inbox))?;
-        self.workers.push(worker);
+        let looker = Looker::start(looker::of(Arc::clone(&self.reader)), Arc::clone(&inbox))?;
         if roots.is_system() {
             let (libusb, worker) = Libusb::start(Arc::clone(&inbox))?;
             self.workers.push(worker);
@@ -155,9 +154,6 @@ impl Drop for Watcher {
             libusb.stop();
         }
         let until = Instant::now() + PATIENCE;
-        // The watcher first: with it the looker's orders end.
-        while let Some(worker) = self.workers.pop() {
-            worker.end(until);
-        }
+        self.workers.drain(..).for_each(|worker| worker.end(until));
     }
 }

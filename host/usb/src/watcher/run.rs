@@ -133,11 +133,12 @@ impl Run {
             let now = Instant::now();
             let news = self.inbox.take();
             if news.stop {
-                return;
+                return self.looker.end();
             }
             // Events first: what a look saw may be older.
             self.hear(now);
             self.read(news, now);
+            self.give_up(now);
             self.table.expire(now);
             if self.table.take_overrun() {
                 self.look_soon(now + AFTER_LOSS);
@@ -179,7 +180,8 @@ impl Run {
     }
 
     fn wait(&self) {
-        let due = [self.next_order(), self.table.next_end(), self.retry, self.check.due];
+        let patience = self.looker.patience_ends();
+        let due = [self.next_order(), self.table.next_end(), self.retry, self.check.due, patience];
         let timeout =
             due.into_iter().flatten().min().map(|due| timespec(due.saturating_duration_since(Instant::now())));
         let mut fds = vec![PollFd::new(&self.inbox, PollFlags::IN)];
@@ -237,21 +239,33 @@ impl Run {
         if let Some(looked) = news.looked {
             self.take(looked, now);
         }
+        for key in news.unhung {
+            tracing::info!(device = key, "the USB device can be read again");
+            self.looker.ended(&key);
+            self.table.unhung(&key, now);
+            self.publish(now, Why::Looked);
+        }
         self.listen(news.libusb, now);
     }
 
     fn take(&mut self, looked: Looked, now: Instant) {
         let order = self.under_way.take();
+        self.looker.done();
         match looked.seen {
             Seen::Some(devices) => self.table.some(devices, looked.started, now),
-            Seen::Full(seen) => {
+            Seen::Full { devices, left_out } => {
                 self.last_full = Some((now.saturating_duration_since(looked.started), now));
-                let (devices, no_bus) = match seen {
-                    Ok(devices) => (devices, None),
-                    Err(why) => (Vec::new(), Some(why)),
+                let (devices, left_out) = match devices {
+                    Ok(devices) => {
+                        self.no_bus = None;
+                        (devices, left_out)
+                    }
+                    Err(why) => {
+                        self.no_bus = Some(why);
+                        (Vec::new(), Vec::new())
+                    }
                 };
-                self.no_bus = no_bus;
-                self.table.full(devices, looked.started, now);
+                self.table.full(devices, &left_out, looked.started, now);
                 let changed = self.table.take_changed();
                 self.publish(
                     now,
@@ -263,6 +277,17 @@ impl Run {
                 );
             }
         }
+    }
+
+    /// Leaves a look that hangs alone with its device.
+    fn give_up(&mut self, now: Instant) {
+        let Some(key) = self.looker.give_up(now) else { return };
+        self.table.hung(&key);
+        if let Some(Order::Full { forced }) = self.under_way.take() {
+            self.forced |= forced;
+            self.full = Some(now);
+        }
+        self.publish(now, Why::Looked);
     }
 
     /// Orders the look that is due, if none is under way.
@@ -315,7 +340,7 @@ impl Run {
             self.look_soon(now + AFTER_LOSS);
         }
         if let Some(list) = heard.list {
-            self.compare(list, now);
+            self.compare(&list, now);
         }
     }
 
@@ -336,7 +361,7 @@ impl Run {
         }
     }
 
-    fn compare(&mut self, list: Vec<(u8, u8)>, now: Instant) {
+    fn compare(&mut self, list: &[(u8, u8)], now: Instant) {
         if self.check.stale {
             self.check.due = Some(now + CHECK_PAUSE);
             return;
@@ -345,6 +370,7 @@ impl Run {
         let mut apart: Vec<(u8, u8)> = list.iter().filter(|place| !ours.contains(place)).copied().collect();
         apart.extend(ours.iter().filter(|place| !list.contains(place)));
         apart.sort_unstable();
+        tracing::debug!("libusb knows {} devices, {} are not known to both of us", list.len(), apart.len());
         if apart != self.check.told {
             if !apart.is_empty() {
                 tracing::warn!("sysfs and libusb do not agree on the devices (bus, address) {apart:?}; looking again");
@@ -361,8 +387,11 @@ impl Run {
         }
         let devices = self.table.snapshot(now);
         let nodes = if self.no_bus.is_none() { self.reader.no_nodes(&devices) } else { None };
-        let trouble: Vec<String> = [&self.no_bus, &nodes, &self.deaf].into_iter().flatten().cloned().collect();
+        let mut trouble: Vec<String> = [&self.no_bus, &nodes, &self.deaf].into_iter().flatten().cloned().collect();
         self.plan_retry(now, !trouble.is_empty());
+        trouble.extend(self.looker.hanging().iter().map(|key| {
+            format!("The device at port {key} does not answer the kernel and cannot be read. The others can.")
+        }));
         let last = self.sender.borrow().clone();
         let news = match why {
             Why::Asked => true,

@@ -193,15 +193,15 @@ impl Table {
         self.left = Some(HashSet::new());
     }
 
-    /// Takes in what a full look saw.
-    pub(super) fn full(&mut self, devices: Vec<Device>, started: Instant, now: Instant) {
+    /// Takes in what a full look saw of all but the devices that it left out.
+    pub(super) fn full(&mut self, devices: Vec<Device>, left_out: &[String], started: Instant, now: Instant) {
         let left = self.left.take().unwrap_or_default();
         let first = !std::mem::replace(&mut self.looked, true);
         let mut seen: BTreeMap<String, Device> =
             devices.into_iter().map(|device| (device.key.clone(), device)).collect();
         // What was touched since has a look of its own to come, which knows more.
-        let settled: Vec<String> =
-            self.slots.iter().filter(|(_, slot)| slot.touched <= started).map(|(key, _)| key.clone()).collect();
+        let untouched = self.slots.iter().filter(|(key, slot)| slot.touched <= started && !left_out.contains(key));
+        let settled: Vec<String> = untouched.map(|(key, _)| key.clone()).collect();
         for key in settled {
             // One that has just come may have ended the absence of another.
             if self.slots.contains_key(&key) {
@@ -378,6 +378,22 @@ impl Table {
                 key.clone()
             })
             .collect()
+    }
+
+    /// The look that is under way hangs at a device and has been given up: all others may be asked for again.
+    pub(super) fn hung(&mut self, key: &str) {
+        self.left = None;
+        for (other, slot) in &mut self.slots {
+            slot.asked &= other == key;
+        }
+    }
+
+    /// The look that hung at a device has ended: another one has to tell what it is now.
+    pub(super) fn unhung(&mut self, key: &str, now: Instant) {
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.asked = false;
+        }
+        self.stirred(key, now, false);
     }
 
     /// When a device has to be looked at next.

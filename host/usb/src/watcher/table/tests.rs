@@ -48,7 +48,7 @@ fn ms(n: u64) -> Duration {
 fn table(now: Instant) -> Table {
     let mut table = Table::new(SETTINGS);
     table.full_begins();
-    table.full(Vec::new(), now, now);
+    table.full(Vec::new(), &[], now, now);
     table
 }
 
@@ -126,8 +126,33 @@ fn a_removal_while_a_look_is_under_way_is_the_last_word() {
     let started = started + ms(10);
     table.note(&event(Action::Add, "1-1", ""), started - ms(5));
     table.note(&event(Action::Remove, "1-1", ""), started + ms(1));
-    table.full(vec![device("1-1", 3, "A")], started, started + ms(2));
+    table.full(vec![device("1-1", 3, "A")], &[], started, started + ms(2));
     assert_eq!(table.next_look(), None, "not even settling");
+}
+
+#[test]
+fn a_device_that_hangs_is_left_as_it_is_and_the_others_go_on() {
+    let begin = Instant::now();
+    let mut table = table(begin);
+    let world = [device("1-2", 3, "B")];
+    for key in ["1-1", "1-2"] {
+        table.note(&event(Action::Add, key, ""), begin);
+    }
+    let now = begin + ms(250);
+    assert_eq!(table.ask(now), ["1-1", "1-2"]);
+    table.hung("1-1");
+    assert_eq!(look(&mut table, now + ms(1000), &world), ["1-2"]);
+    table.full_begins();
+    table.full(world.to_vec(), &["1-1".to_owned()], now + ms(2000), now + ms(2001));
+    assert_eq!(present(&mut table, now), [("1-2".to_owned(), 3)]);
+    look(&mut table, now + ms(9000), &world);
+    look(&mut table, now + ms(9001), &world);
+    assert_eq!(table.next_look(), None, "it is asked for no more");
+    let later = now + ms(10_000);
+    table.unhung("1-1", later);
+    let next = table.next_look().unwrap();
+    look(&mut table, next, &[device("1-1", 2, "A"), world[0].clone()]);
+    assert_eq!(present(&mut table, next).len(), 2);
 }
 
 #[test]
@@ -136,7 +161,7 @@ fn what_hangs_from_a_hub_goes_with_it() {
     let mut table = Table::new(SETTINGS);
     table.full_begins();
     let keys = ["1-1", "1-1.1", "1-1.1.4", "1-11", "1-2", "usb1", "usb11", "11-1"];
-    table.full(keys.iter().map(|key| device(key, 1, key)).collect(), begin, begin);
+    table.full(keys.iter().map(|key| device(key, 1, key)).collect(), &[], begin, begin);
     let left = |table: &mut Table| present(table, begin).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
     table.note(&event(Action::Remove, "1-1", ""), begin);
     assert_eq!(left(&mut table), ["1-11", "1-2", "11-1", "usb1", "usb11"]);
@@ -284,7 +309,7 @@ impl World {
                 self.now += ms(1);
                 let Some((started, asked, Some(saw))) = self.look.take() else { return };
                 match asked {
-                    None => self.table.full(saw, started, self.now),
+                    None => self.table.full(saw, &[], started, self.now),
                     Some(keys) => {
                         let find = |key: &String| saw.iter().find(|device| device.key == *key).cloned();
                         let answers = keys.iter().map(|key| (key.clone(), find(key))).collect();
