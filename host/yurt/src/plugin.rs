@@ -62,7 +62,7 @@ fn try_run(environment: Environment) -> Result<(), String> {
         tracing::error!(serving = chosen.policy.digest(), "the last good guest serves instead: {why}");
     }
     let roots = arguments.usb_root.as_deref().map_or_else(Roots::system, Roots::simulated);
-    let plugin = Arc::new(DevicePlugin::new(chosen, roots, &places, log)?);
+    let plugin = Arc::new(DevicePlugin::new(chosen, roots, &places, log));
 
     let wire = tokio::runtime::Builder::new_current_thread()
         .enable_all()
