@@ -16,6 +16,8 @@ mod text;
 mod tree;
 pub mod uevent;
 mod usage;
+mod watcher;
 
 pub use reader::{Reader, scan};
 pub use roots::{Events, Roots};
+pub use watcher::{Settings, Watcher};

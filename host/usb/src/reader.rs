@@ -31,6 +31,7 @@ pub fn scan(roots: &Roots) -> Snapshot {
 }
 
 /// Reads devices below given roots. Opens no device node.
+#[derive(Debug)]
 pub struct Reader {
     roots: Roots,
     /// By directory of the controller, until the next full look.
@@ -47,18 +48,24 @@ impl Reader {
     /// All devices in order of their keys, and why some or all of them may be missing.
     #[must_use]
     pub fn full(&self) -> (Vec<Arc<Device>>, Vec<String>) {
-        self.localities.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let (sys, names) = match self.names() {
-            Ok(found) => found,
-            Err(error) => return (Vec::new(), vec![no_bus(&self.roots.sys, &error)]),
+        let devices = match self.all() {
+            Ok(devices) => devices,
+            Err(why) => return (Vec::new(), vec![why]),
         };
-        let places = Places::open(&self.roots);
-        let mut devices: Vec<Arc<Device>> =
-            names.iter().filter_map(|name| self.read(&sys, name, &places)).map(Arc::new).collect();
-        devices.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut devices: Vec<Arc<Device>> = devices.into_iter().map(Arc::new).collect();
         serials::compare(&mut devices);
         let trouble = self.no_nodes(&devices).into_iter().collect();
         (devices, trouble)
+    }
+
+    /// All devices in order of their keys, their serials not compared; or why there is no bus to look at.
+    pub(crate) fn all(&self) -> Result<Vec<Device>, String> {
+        self.localities.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let (sys, names) = self.names().map_err(|error| no_bus(&self.roots.sys, &error))?;
+        let places = Places::open(&self.roots);
+        let mut devices: Vec<Device> = names.iter().filter_map(|name| self.read(&sys, name, &places)).collect();
+        devices.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(devices)
     }
 
     /// One device as it is now; none where there is no such device. Its serial is not compared with others'.
@@ -105,7 +112,8 @@ impl Reader {
         known.clone()
     }
 
-    fn no_nodes(&self, devices: &[Arc<Device>]) -> Option<String> {
+    /// What to say where no device has a node.
+    pub(crate) fn no_nodes(&self, devices: &[Arc<Device>]) -> Option<String> {
         let none = !devices.is_empty() && devices.iter().all(|device| device.nodes.is_empty());
         none.then(|| {
             format!(

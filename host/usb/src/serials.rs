@@ -2,11 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::facts::{Device, SerialQuality};
+use crate::facts::{Device, Presence, SerialQuality};
 
 /// Marks equal serials of equal products as shared, and those that are alone again as unique.
 ///
-/// Absent and placeholder serials stay what they are. A device is copied only where its mark changes.
+/// Missing and placeholder serials, and the serials of absent devices, stay what they are. A device is copied only where its mark changes.
 pub(crate) fn compare(devices: &mut [Arc<Device>]) {
     let mut owners: HashMap<(u16, u16, String), u32> = HashMap::new();
     for device in devices.iter() {
@@ -24,8 +24,11 @@ pub(crate) fn compare(devices: &mut [Arc<Device>]) {
     }
 }
 
-fn comparable(device: &Device) -> Option<(u16, u16, String)> {
+/// Vendor, product and serial of a device whose serial might stand for it; none where there is no such serial, and for
+/// an absent device.
+pub(crate) fn comparable(device: &Device) -> Option<(u16, u16, String)> {
     let serial = device.serial.as_ref()?;
-    matches!(device.serial_quality, SerialQuality::Unique | SerialQuality::Shared)
-        .then(|| (device.vendor_id, device.product_id, serial.text.clone()))
+    let fit = matches!(device.serial_quality, SerialQuality::Unique | SerialQuality::Shared)
+        && device.life.presence != Presence::Absent;
+    fit.then(|| (device.vendor_id, device.product_id, serial.text.clone()))
 }

@@ -3,6 +3,8 @@
 //! Format (lib/kobject_uevent.c of the kernel): `action@devpath`, then `KEY=value` fields, each ended by a zero byte.
 //! Messages of udev on the same family begin with `libudev` and are not ours.
 
+use crate::key;
+
 /// What happened to a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -85,11 +87,7 @@ impl Uevent {
 /// `usb1`, `1-4`, `1-4.2`: the kernel's names of USB devices (not `1-4:1.0`, an interface).
 #[must_use]
 pub fn is_device_key(name: &str) -> bool {
-    let number = |text: &str| !text.is_empty() && text.len() <= 3 && text.bytes().all(|byte| byte.is_ascii_digit());
-    if let Some(bus) = name.strip_prefix("usb") {
-        return number(bus);
-    }
-    name.split_once('-').is_some_and(|(bus, ports)| number(bus) && ports.split('.').all(number) && ports != "0")
+    key::is_device(name)
 }
 
 #[cfg(test)]

@@ -1,0 +1,163 @@
+//! Hot-plug: who is there, told anew whenever somebody has come, gone or changed.
+//!
+//! Three threads that sleep while nothing happens:
+//!
+//! - the *watcher* ([`run`]) owns all state, hears the kernel's events and never waits for a device;
+//! - the *looker* ([`looker`]) reads sysfs when it is told to: a read may hang as long as a device that does not answer;
+//! - *libusb* ([`libusb`]), on the machine's own bus only, is a second witness: it tells of arrivals and departures on
+//!   its own, and its list is held against ours.
+//!
+//! What they have to say to the watcher goes through one [`inbox`] that cannot grow. The newest snapshot stands in a
+//! `watch` channel: no reader of it ever waits for a look.
+
+mod history;
+mod inbox;
+mod libusb;
+mod looker;
+mod run;
+mod settle;
+mod socket;
+mod table;
+mod worker;
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    facts::{CounterSet, Snapshot},
+    reader::Reader,
+    roots::Roots,
+};
+use inbox::Inbox;
+use libusb::Libusb;
+use looker::Looker;
+use run::Run;
+use worker::Worker;
+
+/// How long a dropped watcher waits for its threads. One that hangs in the kernel ends by itself later.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long things are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// A new device is told once nothing happened on its branch for this long; sooner if the kernel says that all
+    /// drivers have bound.
+    pub settle: Duration,
+    /// It is told after this long even if its branch never gets quiet.
+    pub settle_max: Duration,
+    /// An unplugged device stays listed as absent for this long.
+    pub grace: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { settle: Duration::from_millis(250), settle_max: Duration::from_secs(3), grace: Duration::ZERO }
+    }
+}
+
+/// Watches a bus until it is dropped.
+#[derive(Debug)]
+pub struct Watcher {
+    reader: Arc<Reader>,
+    inbox: Option<Arc<Inbox>>,
+    libusb: Option<Arc<Libusb>>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    workers: Vec<Worker>,
+}
+
+impl Watcher {
+    /// Starts to watch. Never fails: what is in the way stands in [`Snapshot::trouble`] and is tried again.
+    #[must_use]
+    pub fn start(roots: Roots, settings: Settings) -> Self {
+        let (sender, snapshots) = watch::channel(Arc::default());
+        let reader = Arc::new(Reader::new(roots.clone()));
+        let mut watcher = Self { reader, inbox: None, libusb: None, snapshots, workers: Vec::new() };
+        if let Err((sender, error)) = watcher.set_going(roots, settings, sender) {
+            let trouble = format!("USB devices cannot be watched, this process gets no more from the kernel: {error}.");
+            tracing::error!("{trouble}");
+            sender.send_replace(Arc::new(Snapshot { number: 1, devices: Vec::new(), trouble: vec![trouble] }));
+        }
+        watcher
+    }
+
+    /// The newest snapshot and word of every newer one. Number 0: nothing has been looked at yet.
+    #[must_use]
+    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.clone()
+    }
+
+    /// Other settings, from now on and for what is settling or absent now.
+    pub fn configure(&self, settings: Settings) {
+        self.tell(|news| news.settings = Some(settings));
+    }
+
+    /// Looks at everything again and publishes a snapshot, even if only time has passed.
+    pub fn rescan(&self) {
+        self.tell(|news| news.rescan = true);
+    }
+
+    /// The kernel's running totals of the devices that are there. Reads now, on the caller's thread.
+    #[must_use]
+    pub fn counters(&self, keys: &[String]) -> Vec<CounterSet> {
+        self.reader.counters(keys)
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut inbox::News)) {
+        if let Some(inbox) = &self.inbox {
+            inbox.put(change);
+        }
+    }
+}
+
+impl Watcher {
+    /// Starts the threads; gives the channel back with what was in the way.
+    fn set_going(
+        &mut self,
+        roots: Roots,
+        settings: Settings,
+        sender: watch::Sender<Arc<Snapshot>>,
+    ) -> Result<(), (watch::Sender<Arc<Snapshot>>, io::Error)> {
+        let spare = sender.clone();
+        self.start_threads(roots, settings, sender).map_err(|error| (spare, error))
+    }
+
+    fn start_threads(
+        &mut self,
+        roots: Roots,
+        settings: Settings,
+        sender: watch::Sender<Arc<Snapshot>>,
+    ) -> io::Result<()> {
+        let inbox = Arc::new(Inbox::new()?);
+        let (looker, worker) = Looker::start(Arc::clone(&self.reader), Arc::clone(&inbox))?;
+        self.workers.push(worker);
+        if roots.is_system() {
+            let (libusb, worker) = Libusb::start(Arc::clone(&inbox))?;
+            self.workers.push(worker);
+            self.libusb = Some(libusb);
+        }
+        let ours = (Arc::clone(&self.reader), Arc::clone(&inbox));
+        let run = Run::new(roots, settings, ours, (looker, self.libusb.clone()), sender);
+        self.workers.push(Worker::spawn("usb-watch", move || run.run())?);
+        self.inbox = Some(inbox);
+        Ok(())
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.tell(|news| news.stop = true);
+        if let Some(libusb) = &self.libusb {
+            libusb.stop();
+        }
+        let until = Instant::now() + PATIENCE;
+        // The watcher first: with it the looker's orders end.
+        while let Some(worker) = self.workers.pop() {
+            worker.end(until);
+        }
+    }
+}
