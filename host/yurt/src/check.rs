@@ -155,3 +155,7 @@ pub(crate) fn standing(offer: &Offer, snapshot: &Snapshot, why: &str) -> Offer {
     standing.groups = validate(standing.groups).groups;
     standing
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

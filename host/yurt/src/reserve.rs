@@ -180,3 +180,7 @@ fn nomad_would_expand(value: &str) -> bool {
         end > 0 && rest.get(end..).is_some_and(|tail| tail.starts_with('}'))
     })
 }
+
+#[cfg(test)]
+#[path = "reserve_tests.rs"]
+mod tests;
