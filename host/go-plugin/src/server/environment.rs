@@ -52,7 +52,9 @@ pub enum EnvironmentError {
         length: usize,
     },
     /// The address would not survive the handshake line.
-    #[error("{variable} is {directory:?}: a directory for the plugin's socket must be UTF-8 without \"|\" and control characters, because its path goes into the handshake line")]
+    #[error(
+        "{variable} is {directory:?}: a directory for the plugin's socket must be UTF-8 without \"|\" and control characters, because its path goes into the handshake line"
+    )]
     PathUnprintable {
         /// The directory as given.
         directory: OsString,
