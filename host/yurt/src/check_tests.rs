@@ -43,7 +43,8 @@ fn outcome(groups: Vec<wit::DeviceGroup>) -> (Vec<String>, String) {
 #[test]
 fn an_offer_of_devices_that_are_there_is_let_through_with_their_locality() {
     let facts = snapshot();
-    let (offer, refused) = offer(&answer(vec![group("usb", vec![instance("a", &["1-1"]), instance("b", &["1-2"])])]), &facts);
+    let (offer, refused) =
+        offer(&answer(vec![group("usb", vec![instance("a", &["1-1"]), instance("b", &["1-2"])])]), &facts);
     assert_eq!(refused, []);
     let [group] = offer.groups.as_slice() else { panic!("{offer:?}") };
     assert_eq!(group.instances[0].pci_bus_id.as_deref(), Some("0000:00:14.0"));
@@ -98,7 +99,8 @@ fn while_the_policy_fails_the_last_offer_stands_says_why_and_vouches_only_for_wh
     bus.plug("usb1", &models::root_hub(4)).unwrap();
     bus.plug("1-1", &models::cp2102()).unwrap();
     bus.plug("1-2", &models::memory_stick()).unwrap();
-    let (good, _) = offer(&answer(vec![group("usb", vec![instance("a", &["1-1"]), instance("b", &["1-2"])])]), &scan(&roots));
+    let (good, _) =
+        offer(&answer(vec![group("usb", vec![instance("a", &["1-1"]), instance("b", &["1-2"])])]), &scan(&roots));
 
     bus.unplug("1-2").unwrap();
     let stands = standing(&good, &scan(&roots), "the policy cannot decide: full moon");

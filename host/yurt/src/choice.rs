@@ -53,7 +53,10 @@ pub(crate) fn source(named: &Named, argument: Option<&str>) -> Result<Source, St
         if path.components().count() > 1 || wanted.ends_with(".wasm") {
             return Ok(Source::File(named.plugin_dir.join(path)));
         }
-        return Err(format!("--guest {wanted}: no guest of that name is built in ({}); a file is given by its path", names()));
+        return Err(format!(
+            "--guest {wanted}: no guest of that name is built in ({}); a file is given by its path",
+            names()
+        ));
     }
     let beside = named.plugin_dir.join(format!("{wanted}.wasm"));
     if beside.exists() {
@@ -178,8 +181,12 @@ mod tests {
     fn a_guest_argument_is_a_name_or_a_path() {
         let named = named("/plugins/anything");
         assert!(matches!(source(&named, Some("usb")), Ok(Source::Embedded { name: "usb", .. })));
-        assert!(matches!(source(&named, Some("/srv/p.wasm")), Ok(Source::File(path)) if path == Path::new("/srv/p.wasm")));
-        assert!(matches!(source(&named, Some("p.wasm")), Ok(Source::File(path)) if path == Path::new("/plugins/p.wasm")));
+        assert!(
+            matches!(source(&named, Some("/srv/p.wasm")), Ok(Source::File(path)) if path == Path::new("/srv/p.wasm"))
+        );
+        assert!(
+            matches!(source(&named, Some("p.wasm")), Ok(Source::File(path)) if path == Path::new("/plugins/p.wasm"))
+        );
         assert!(source(&named, Some("example-device")).unwrap_err().contains("no guest of that name"));
     }
 

@@ -55,7 +55,8 @@ fn try_run(environment: Environment) -> Result<(), String> {
     } else {
         log.fall_back_to(places.log());
     }
-    let runtime = Runtime::new(Options { cache_dir: Some(places.cache()), ..Options::default() }).map_err(|why| why.to_string())?;
+    let runtime = Runtime::new(Options { cache_dir: Some(places.cache()), ..Options::default() })
+        .map_err(|why| why.to_string())?;
     let source = choice::source(&named, arguments.guest.as_deref())?;
     let chosen = choice::load(&runtime, &source, &places)?;
     if let Some(why) = &chosen.instead_of {

@@ -89,7 +89,9 @@ impl Bus {
             let interface = format!("{path}/{}", interface_name(port, setting.number));
             let made = |number| setting.children.iter().map(move |child| (child, number));
             let found = (0..1024).find(|number| {
-                made(*number).all(|(child, number)| self.sys(&Made::new(&interface, setting.number, child, number).path).exists())
+                made(*number).all(|(child, number)| {
+                    self.sys(&Made::new(&interface, setting.number, child, number).path).exists()
+                })
             });
             let found = found.ok_or_else(|| nothing(port))?;
             children.extend(made(found).map(|(child, number)| Made::new(&interface, setting.number, child, number)));

@@ -105,7 +105,11 @@ impl Demo {
         let progress = self.out.progress("the guest is compiled the first time");
         let asked = self.agent.interrogate().await.context("launch 1: asked what it is")?;
         progress.finish_and_clear();
-        self.out.step("launch 1", &format!("asked what it is: {} {}", asked.info.name, asked.info.version), asked.took)?;
+        self.out.step(
+            "launch 1",
+            &format!("asked what it is: {} {}", asked.info.name, asked.info.version),
+            asked.took,
+        )?;
 
         let schema = asked.schema.unwrap_or_else(Spec::empty);
         let config = config::from_hcl(CONFIG, "demo.hcl", &schema)?;
@@ -130,7 +134,9 @@ impl Demo {
     async fn picked(&mut self, offer: &mut Watch) -> anyhow::Result<String> {
         let Some(bus) = &self.bus else {
             let healthy = offer.groups.iter().flat_map(|group| &group.instances).find(|one| one.health.is_healthy());
-            return healthy.map(|one| one.id.clone()).context("every device is offered as unhealthy; see the reasons above");
+            return healthy
+                .map(|one| one.id.clone())
+                .context("every device is offered as unhealthy; see the reasons above");
         };
         let before = ids(&offer.groups);
         let began = Instant::now();
@@ -138,7 +144,10 @@ impl Demo {
         offer.until("the plugged device", |groups| ids(groups).len() > before.len()).await?;
         let new: Vec<String> = ids(&offer.groups).difference(&before).cloned().collect();
         let [id] = new.as_slice() else { bail!("one device was plugged, and the offer got {new:?}") };
-        self.out.heading("plug", &format!("a memory stick at {}, offered after {}", SimulatedBus::PORT, show::span(began.elapsed())))?;
+        self.out.heading(
+            "plug",
+            &format!("a memory stick at {}, offered after {}", SimulatedBus::PORT, show::span(began.elapsed())),
+        )?;
         show::group_of(&mut self.out, &offer.groups, id)?;
         Ok(id.clone())
     }
@@ -177,7 +186,9 @@ impl Demo {
         self.out.heading("unplug", &format!("{id} is no longer offered after {}", show::span(began.elapsed())))?;
         match patient("a refusal", async { Ok(plugin.device.reserve(vec![id.to_owned()]).await) }).await? {
             Ok(_) => bail!("{id} is unplugged and could be reserved"),
-            Err(why) => self.out.line(&format!("  reserved all the same: {}", self.out.paint(Style::Faint, &why.to_string())))?,
+            Err(why) => self
+                .out
+                .line(&format!("  reserved all the same: {}", self.out.paint(Style::Faint, &why.to_string())))?,
         }
 
         let began = Instant::now();

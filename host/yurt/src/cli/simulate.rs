@@ -102,7 +102,8 @@ struct Simulation {
 impl Simulation {
     fn open(place: &Place) -> anyhow::Result<Simulation> {
         let dir = std::path::absolute(&place.dir)?;
-        let bus = Bus::create(&Roots::simulated(&dir)).with_context(|| format!("no bus can be simulated in {}", dir.display()))?;
+        let bus = Bus::create(&Roots::simulated(&dir))
+            .with_context(|| format!("no bus can be simulated in {}", dir.display()))?;
         let file = dir.join("plugged.json");
         let plugged: Vec<(String, Value)> = match std::fs::read(&file) {
             Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| file.display().to_string())?,

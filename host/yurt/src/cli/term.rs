@@ -49,7 +49,11 @@ impl Out {
 
     /// Something done, and how long it took.
     pub(super) fn step(&mut self, name: &str, what: &str, took: Duration) -> io::Result<()> {
-        self.line(&format!("  {}  {what}  {}", self.paint(Style::Name, name), self.paint(Style::Faint, &format!("{} ms", took.as_millis()))))
+        self.line(&format!(
+            "  {}  {what}  {}",
+            self.paint(Style::Name, name),
+            self.paint(Style::Faint, &format!("{} ms", took.as_millis()))
+        ))
     }
 
     /// `text` in a style.

@@ -35,7 +35,11 @@ fn group(out: &mut Out, group: &Group) -> anyhow::Result<()> {
             Health::Healthy { note } => format!("{} ({note})", out.paint(Style::Good, "healthy")),
             Health::Unhealthy { reason } => format!("{}: {reason}", out.paint(Style::Bad, "unhealthy")),
         };
-        let near = instance.pci_bus_id.as_ref().map(|at| out.paint(Style::Faint, &format!("  at PCI {at}"))).unwrap_or_default();
+        let near = instance
+            .pci_bus_id
+            .as_ref()
+            .map(|at| out.paint(Style::Faint, &format!("  at PCI {at}")))
+            .unwrap_or_default();
         out.line(&format!("    {}  {health}{near}", out.paint(Style::Name, &instance.id)))?;
     }
     let attributes = group.attributes.iter().map(|(name, attribute)| format!("{name}={}", attribute_text(attribute)));
@@ -47,7 +51,8 @@ fn group(out: &mut Out, group: &Group) -> anyhow::Result<()> {
 
 pub(super) fn reservation(out: &mut Out, reservation: &Reservation) -> anyhow::Result<()> {
     for device in &reservation.devices {
-        let task = if device.task_path == device.host_path { String::new() } else { format!(" as {}", device.task_path) };
+        let task =
+            if device.task_path == device.host_path { String::new() } else { format!(" as {}", device.task_path) };
         out.line(&format!("  device  {}{task}  {}", out.paint(Style::Name, &device.host_path), device.permissions))?;
     }
     for mount in &reservation.mounts {
