@@ -139,7 +139,7 @@ impl Line {
 }
 
 /// As much of a foreign text as an error message should carry.
-fn beginning(text: &str) -> String {
+pub(crate) fn beginning(text: &str) -> String {
     const ENOUGH: usize = 200;
     match text.char_indices().nth(ENOUGH) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
