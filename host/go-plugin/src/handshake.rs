@@ -114,11 +114,11 @@ impl Line {
         if core.parse::<u32>() != Ok(CORE_PROTOCOL) {
             return Err(LineError::Core(beginning(core)));
         }
-        let protocol_version =
-            version.parse().ok().filter(|version| accepted.contains(version)).ok_or_else(|| LineError::Version {
-                plugin: beginning(version),
-                accepted: accepted.to_vec(),
-            })?;
+        let protocol_version = version
+            .parse()
+            .ok()
+            .filter(|version| accepted.contains(version))
+            .ok_or_else(|| LineError::Version { plugin: beginning(version), accepted: accepted.to_vec() })?;
         let address = match network {
             "unix" => Address::Unix(PathBuf::from(address)),
             "tcp" => Address::Tcp(address.to_owned()),
@@ -139,7 +139,7 @@ impl Line {
 }
 
 /// As much of a foreign text as an error message should carry.
-fn beginning(text: &str) -> String {
+pub(crate) fn beginning(text: &str) -> String {
     const ENOUGH: usize = 200;
     match text.char_indices().nth(ENOUGH) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_handshake_is_refused_for_its_first_fault() {
-        let parse = |line| Line::parse(line, &[2]).unwrap_err();
+        let parse = |line: &str| Line::parse(line, &[2]).unwrap_err();
         assert_eq!(parse("hello"), LineError::Unrecognized("hello".into()));
         assert_eq!(parse(""), LineError::Unrecognized(String::new()));
         assert_eq!(parse("2|2|unix|/x|grpc|"), LineError::Core("2".into()));
@@ -183,9 +183,6 @@ mod tests {
     #[test]
     fn extra_fields_and_a_short_sixth_one_do_not_matter() {
         let line = Line::parse("  1|2|tcp|127.0.0.1:9|grpc|extra|true \r\n", &[2]).unwrap();
-        assert_eq!(
-            line,
-            Line { protocol_version: 2, address: Address::Tcp("127.0.0.1:9".into()), certificate: None }
-        );
+        assert_eq!(line, Line { protocol_version: 2, address: Address::Tcp("127.0.0.1:9".into()), certificate: None });
     }
 }

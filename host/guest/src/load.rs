@@ -123,6 +123,11 @@ impl Loaded {
         self.0.about()
     }
 
+    /// Name, version and the first digits of the digest: `usb 0.1.0 (3f2a91c04b77)`.
+    pub fn guest(&self) -> String {
+        self.0.0.callee.identity.to_string()
+    }
+
     /// Calls every function once with made-up devices. A guest that traps, spins or answers nonsense here never serves; one that
     /// answers with an error of its own does.
     pub fn activate(self, trial: &Trial<'_>) -> Result<UsbPolicy, LoadError> {

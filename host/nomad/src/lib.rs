@@ -22,5 +22,12 @@ mod text;
 
 pub use error::{ErrorKind, PluginError};
 
+/// How an agent and a plugin know each other: the same for devices and drivers, and for every version of Nomad.
+pub const HANDSHAKE: yurt_go_plugin::Handshake = yurt_go_plugin::Handshake {
+    cookie_key: "NOMAD_PLUGIN_MAGIC_COOKIE",
+    cookie_value: "e4327c2e01eabfd75a8a67adb114fb34a757d57eee7728d857a8cec6e91a7255",
+    protocol_version: 2,
+};
+
 /// The one plugin API version that agents know, of devices and of drivers alike.
 pub const API_VERSION: &str = "v0.1.0";

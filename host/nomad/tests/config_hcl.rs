@@ -126,6 +126,26 @@ fn an_unknown_key_is_refused_with_what_was_meant() {
 }
 
 #[test]
+fn a_message_is_one_short_line_whatever_the_names_are() {
+    let long = "k".repeat(1 << 16);
+    refused(
+        "alias \"a\\nb\" \"c\" {}\nalias \"a\\nb\" \"c\" {}",
+        "2:1: the block alias \"a b\" \"c\" stands here already",
+    );
+    for text in [
+        format!("{long} = 1"),
+        format!("period = {long}"),
+        format!("period = {long}()"),
+        format!("rule \"{long}\" {{}}"),
+        format!("meta {{\n {long} = []\n}}"),
+        format!("{long} {{}}\n{long} {{}}\n{long} = 1"),
+    ] {
+        let why = from_hcl(&text, "agent.hcl", &spec()).expect_err("refused").to_string();
+        assert!(why.chars().count() < 600 && !why.contains(char::is_control), "{why}");
+    }
+}
+
+#[test]
 fn what_is_required_must_be_there_and_null_counts() {
     refused("\nrule {\n}", "2:1: \"vendor\" is missing here: write vendor = …, a string");
     reads("rule {\n vendor = null\n}", &[("rule", json!([{"vendor": null, "allow": null}]))]);

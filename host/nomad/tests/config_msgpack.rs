@@ -196,6 +196,21 @@ fn any_type_that_a_peers_schema_has_keeps_the_plain_form() {
 }
 
 #[test]
+fn a_message_is_one_short_line_whatever_the_keys_are_called() {
+    let long = "k".repeat(1 << 13);
+    let deep = (0..60).fold(Packed::Ext(1, vec![]), |inner, _| map(&[(&long, inner)]));
+    for (sent, named) in [
+        (map(&[("a\u{1b}[31m\nb", Packed::Ext(1, vec![]))]), "a [31m b: "),
+        (map(&[("alias", map(&[("two\nlines", Packed::from(1))]))]), "alias.two lines: "),
+        (deep, "kkkk"),
+    ] {
+        let why = from_msgpack(&packed(&sent), &spec()).expect_err("refused").to_string();
+        assert!(why.starts_with(named) && !why.contains(char::is_control), "{why:?}");
+        assert!(why.chars().count() < 400, "{} characters", why.chars().count());
+    }
+}
+
+#[test]
 fn a_fallback_that_is_no_literal_is_taken_in_its_own_type() {
     let spec = Spec::parse(
         "object {\n default \"x\" {\n attr \"x\" { type = number }\n attr \"y\" { type = list(string) }\n }\n}",

@@ -84,13 +84,18 @@ pub(crate) fn offer(answer: &wit::Offer, snapshot: &Snapshot) -> (Offer, Vec<Ref
                     kept.push(Instance {
                         id: instance.id.clone(),
                         health: health(&instance.health),
-                        pci_bus_id: members.first().and_then(|first| find(snapshot, &first.key)?.place.controller.clone()),
+                        pci_bus_id: members
+                            .first()
+                            .and_then(|first| find(snapshot, &first.key)?.place.controller.clone()),
                     });
                     let offered = Offered { group: group.name.clone(), instance: instance.clone(), members };
                     instances.insert(instance.id.clone(), offered);
                 }
                 Err(reason) => {
-                    refused.push(Refusal { group: label.clone(), reason: format!("instance {:?}: {reason}", instance.id) });
+                    refused.push(Refusal {
+                        group: label.clone(),
+                        reason: format!("instance {:?}: {reason}", instance.id),
+                    });
                 }
             }
         }
@@ -104,12 +109,17 @@ pub(crate) fn offer(answer: &wit::Offer, snapshot: &Snapshot) -> (Offer, Vec<Ref
     }
     let checked = validate(groups);
     refused.extend(checked.refused);
-    let sent: BTreeSet<&str> = checked.groups.iter().flat_map(|group| &group.instances).map(|i| i.id.as_str()).collect();
+    let sent: BTreeSet<&str> =
+        checked.groups.iter().flat_map(|group| &group.instances).map(|i| i.id.as_str()).collect();
     instances.retain(|id, _| sent.contains(id.as_str()));
     (Offer { groups: checked.groups, instances }, refused)
 }
 
-fn members(instance: &wit::Instance, snapshot: &Snapshot, taken: &mut BTreeSet<String>) -> Result<Vec<Identity>, String> {
+fn members(
+    instance: &wit::Instance,
+    snapshot: &Snapshot,
+    taken: &mut BTreeSet<String>,
+) -> Result<Vec<Identity>, String> {
     if let Some(share) = &instance.share {
         return Err(format!("sharing a device (share {share:?}) is not granted"));
     }
@@ -155,3 +165,7 @@ pub(crate) fn standing(offer: &Offer, snapshot: &Snapshot, why: &str) -> Offer {
     standing.groups = validate(standing.groups).groups;
     standing
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

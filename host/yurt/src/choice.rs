@@ -4,8 +4,10 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use yurt_guest::{LoadError, Runtime, Source, UsbPolicy};
+use yurt_guest::{LoadError, Loaded, Runtime, Source, Trial, UsbPolicy};
+use yurt_nomad::schema::Spec;
 
+use crate::device_plugin::{self, Config};
 use crate::places::{self, Places};
 
 /// A guest inside this binary, and the file names that stand for it.
@@ -51,7 +53,10 @@ pub(crate) fn source(named: &Named, argument: Option<&str>) -> Result<Source, St
         if path.components().count() > 1 || wanted.ends_with(".wasm") {
             return Ok(Source::File(named.plugin_dir.join(path)));
         }
-        return Err(format!("--guest {wanted}: no guest of that name is built in ({}); a file is given by its path", names()));
+        return Err(format!(
+            "--guest {wanted}: no guest of that name is built in ({}); a file is given by its path",
+            names()
+        ));
     }
     let beside = named.plugin_dir.join(format!("{wanted}.wasm"));
     if beside.exists() {
@@ -75,9 +80,14 @@ fn names() -> String {
     BUILT_IN.iter().flat_map(|guest| guest.file_names).copied().collect::<Vec<_>>().join(", ")
 }
 
-/// The guest that serves, and why it is not the one that was asked for, if it is not.
+/// The guest that serves.
 pub(crate) struct Chosen {
     pub(crate) policy: UsbPolicy,
+    /// Its schema with the host's block beside its keys.
+    pub(crate) schema: Spec,
+    /// What that schema makes of no configuration.
+    pub(crate) defaults: Config,
+    /// Why it is not the one that was asked for, if it is not.
     pub(crate) instead_of: Option<String>,
 }
 
@@ -85,24 +95,43 @@ pub(crate) struct Chosen {
 /// if there never was one, the error is the one sentence with which the plugin refuses to start.
 pub(crate) fn load(runtime: &Runtime, source: &Source, places: &Places) -> Result<Chosen, String> {
     let why = match activate(runtime, source) {
-        Ok(policy) => {
+        Ok(chosen) => {
             keep(source, places);
-            return Ok(Chosen { policy, instead_of: None });
+            return Ok(chosen);
         }
-        Err(why) => why.to_string(),
+        Err(why) => why,
     };
     let kept = places.last_good_guest();
     if !kept.exists() {
         return Err(why);
     }
     match activate(runtime, &Source::File(kept)) {
-        Ok(policy) => Ok(Chosen { policy, instead_of: Some(why) }),
+        Ok(chosen) => Ok(Chosen { instead_of: Some(why), ..chosen }),
         Err(second) => Err(format!("{why}; and the last good guest cannot serve either: {second}")),
     }
 }
 
-fn activate(runtime: &Runtime, source: &Source) -> Result<UsbPolicy, LoadError> {
-    runtime.open(source)?.activate()
+fn activate(runtime: &Runtime, source: &Source) -> Result<Chosen, String> {
+    let loaded = runtime.open(source).map_err(|why| why.to_string())?;
+    ready(loaded).map_err(|why| why.to_string())
+}
+
+/// The last stage: its schema must be one that Nomad can be told, and it is tried with that schema's defaults.
+pub(crate) fn ready(loaded: Loaded) -> Result<Chosen, NotReady> {
+    let unusable = |why: String| NotReady::Schema { guest: loaded.guest(), why };
+    let schema = device_plugin::schema(&loaded.about().config_spec).map_err(|why| unusable(why.to_string()))?;
+    let defaults = device_plugin::defaults(&schema).map_err(unusable)?;
+    let policy = loaded.activate(&Trial { config: &defaults.guest }).map_err(NotReady::Trial)?;
+    Ok(Chosen { policy, schema, defaults, instead_of: None })
+}
+
+/// Why a guest that could be loaded cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotReady {
+    #[error("guest {guest} was not loaded: its configuration schema cannot be used: {why}")]
+    Schema { guest: String, why: String },
+    #[error(transparent)]
+    Trial(LoadError),
 }
 
 /// Remembers a guest file that serves. Failing to is no reason not to serve.
@@ -152,8 +181,12 @@ mod tests {
     fn a_guest_argument_is_a_name_or_a_path() {
         let named = named("/plugins/anything");
         assert!(matches!(source(&named, Some("usb")), Ok(Source::Embedded { name: "usb", .. })));
-        assert!(matches!(source(&named, Some("/srv/p.wasm")), Ok(Source::File(path)) if path == Path::new("/srv/p.wasm")));
-        assert!(matches!(source(&named, Some("p.wasm")), Ok(Source::File(path)) if path == Path::new("/plugins/p.wasm")));
+        assert!(
+            matches!(source(&named, Some("/srv/p.wasm")), Ok(Source::File(path)) if path == Path::new("/srv/p.wasm"))
+        );
+        assert!(
+            matches!(source(&named, Some("p.wasm")), Ok(Source::File(path)) if path == Path::new("/plugins/p.wasm"))
+        );
         assert!(source(&named, Some("example-device")).unwrap_err().contains("no guest of that name"));
     }
 

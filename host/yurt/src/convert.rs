@@ -197,9 +197,7 @@ pub(crate) fn counters(from: &[facts::CounterSet]) -> Vec<wit::CounterSet> {
 
 /// A guest's attributes, later ones of one name winning.
 pub(crate) fn attributes(from: &[wit::Attribute]) -> BTreeMap<String, Attribute> {
-    from.iter()
-        .map(|a| (a.name.clone(), Attribute { value: value(&a.value), unit: a.unit.clone() }))
-        .collect()
+    from.iter().map(|a| (a.name.clone(), Attribute { value: value(&a.value), unit: a.unit.clone() })).collect()
 }
 
 fn value(from: &wit::Value) -> Value {
@@ -213,7 +211,12 @@ fn value(from: &wit::Value) -> Value {
 
 /// One figure for people.
 pub(crate) fn stat(from: &wit::Figure) -> Stat {
-    Stat { value: value(&from.value), out_of: from.out_of, unit: from.unit.clone(), description: from.description.clone() }
+    Stat {
+        value: value(&from.value),
+        out_of: from.out_of,
+        unit: from.unit.clone(),
+        description: from.description.clone(),
+    }
 }
 
 /// Figures by dotted path, as the tree that Nomad shows.

@@ -39,23 +39,18 @@ pub(crate) struct DevicePlugin {
 }
 
 impl DevicePlugin {
-    /// Touches no hardware. Fails where the guest's schema cannot be Nomad's.
-    pub(crate) fn new(chosen: Chosen, roots: Roots, places: &Places, log: log::Control) -> Result<DevicePlugin, String> {
-        let policy = chosen.policy;
-        let about = policy.about();
-        let schema = schema(&about.config_spec)
-            .map_err(|why| format!("guest {} {}: its configuration schema cannot be used: {why}", about.name, about.version))?;
-        let defaults = from_msgpack(&[], &schema).map_err(|why| why.to_string()).and_then(|json| split(json))?;
-        Ok(DevicePlugin {
-            policy,
-            schema,
-            config: watch::Sender::new(Arc::new(defaults)),
+    /// Touches no hardware.
+    pub(crate) fn new(chosen: Chosen, roots: Roots, places: &Places, log: log::Control) -> DevicePlugin {
+        DevicePlugin {
+            policy: chosen.policy,
+            schema: chosen.schema,
+            config: watch::Sender::new(Arc::new(chosen.defaults)),
             published: watch::Sender::new(Arc::new(Vec::new())),
             offers: OnceLock::new(),
             roots,
             memory_file: places.memory(),
             log,
-        })
+        }
     }
 
     /// The task that looks at hardware, started by the first call.
@@ -76,6 +71,11 @@ impl DevicePlugin {
 pub(crate) fn schema(guest: &str) -> Result<Spec, yurt_nomad::schema::SpecError> {
     let guest = if guest.trim().is_empty() { Spec::empty() } else { Spec::parse(guest)? };
     guest.merge_block(host_config::BLOCK, host_config::spec()?)
+}
+
+/// What a schema makes of a stanza without `config`.
+pub(crate) fn defaults(schema: &Spec) -> Result<Config, String> {
+    from_msgpack(&[], schema).map_err(|why| why.to_string()).and_then(split)
 }
 
 /// Takes the host's block out; the rest is the guest's.

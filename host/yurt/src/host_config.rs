@@ -49,7 +49,9 @@ impl HostConfig {
         let log_level = match text("log_level") {
             None => default.log_level,
             Some(given) => given.parse().map_err(|_| {
-                format!("yurt.log_level = {given:?}: must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"")
+                format!(
+                    "yurt.log_level = {given:?}: must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\""
+                )
             })?,
         };
         let config = HostConfig {
@@ -143,7 +145,9 @@ mod tests {
 
     #[test]
     fn durations_are_go_s() {
-        for (text, millis) in [("10s", 10_000), ("1m30s", 90_000), ("1.5h", 5_400_000), ("250ms", 250), ("0", 0), ("0s", 0)] {
+        for (text, millis) in
+            [("10s", 10_000), ("1m30s", 90_000), ("1.5h", 5_400_000), ("250ms", 250), ("0", 0), ("0s", 0)]
+        {
             assert_eq!(go_duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
         for text in ["", "10", "s", "1x", "-1s", "1..5s", "1e300h"] {

@@ -146,7 +146,8 @@ impl Task {
 
     fn publish(&self, offer: Offer) {
         let groups = offer.groups.clone();
-        self.sender.send_modify(|current| *current = Arc::new(Current { number: current.number.saturating_add(1), offer }));
+        self.sender
+            .send_modify(|current| *current = Arc::new(Current { number: current.number.saturating_add(1), offer }));
         self.published.send_if_modified(|published| {
             let different = **published != groups;
             if different {

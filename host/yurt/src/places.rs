@@ -21,8 +21,7 @@ pub(crate) struct Places {
 impl Places {
     /// Below `YURT_STATE_DIR`, else `/var/lib/yurt` for root, else the user's state directory.
     pub(crate) fn of(named: &Named) -> Places {
-        let base = std::env::var_os(STATE_DIR).filter(|dir| !dir.is_empty()).map_or_else(default_base, PathBuf::from);
-        Places { scope: base.join(scope_name(&named.plugin_dir)), file_name: named.file_name.clone() }
+        Places { scope: base().join(scope_name(&named.plugin_dir)), file_name: named.file_name.clone() }
     }
 
     /// Compiled guests; shared by every plugin file of the scope.
@@ -49,6 +48,11 @@ impl Places {
     pub(crate) fn prepare(&self) -> io::Result<()> {
         private_dir(&self.scope)
     }
+}
+
+/// The directory that holds every scope.
+pub(crate) fn base() -> PathBuf {
+    std::env::var_os(STATE_DIR).filter(|dir| !dir.is_empty()).map_or_else(default_base, PathBuf::from)
 }
 
 fn default_base() -> PathBuf {

@@ -55,14 +55,15 @@ fn try_run(environment: Environment) -> Result<(), String> {
     } else {
         log.fall_back_to(places.log());
     }
-    let runtime = Runtime::new(Options { cache_dir: Some(places.cache()), ..Options::default() }).map_err(|why| why.to_string())?;
+    let runtime = Runtime::new(Options { cache_dir: Some(places.cache()), ..Options::default() })
+        .map_err(|why| why.to_string())?;
     let source = choice::source(&named, arguments.guest.as_deref())?;
     let chosen = choice::load(&runtime, &source, &places)?;
     if let Some(why) = &chosen.instead_of {
         tracing::error!(serving = chosen.policy.digest(), "the last good guest serves instead: {why}");
     }
     let roots = arguments.usb_root.as_deref().map_or_else(Roots::system, Roots::simulated);
-    let plugin = Arc::new(DevicePlugin::new(chosen, roots, &places, log)?);
+    let plugin = Arc::new(DevicePlugin::new(chosen, roots, &places, log));
 
     let wire = tokio::runtime::Builder::new_current_thread()
         .enable_all()

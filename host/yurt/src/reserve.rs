@@ -105,7 +105,10 @@ fn relevant(snapshot: &Snapshot, offered: &[Offered]) -> Vec<wit::UsbDevice> {
 /// Turns the policy's answer into paths and texts; whatever is more than it may say is refused by name.
 fn check(answer: &wit::Reservation, facts: &wit::Snapshot, offered: &[Offered]) -> Result<Reservation, String> {
     if let Some(mount) = answer.mounts.first() {
-        return Err(format!("the policy asks for a mount for {:?}: node directories are not granted", mount.instance_id));
+        return Err(format!(
+            "the policy asks for a mount for {:?}: node directories are not granted",
+            mount.instance_id
+        ));
     }
     let mut devices = Vec::with_capacity(answer.nodes.len());
     for grant in &answer.nodes {
@@ -115,7 +118,9 @@ fn check(answer: &wit::Reservation, facts: &wit::Snapshot, offered: &[Offered]) 
     for env in &answer.env {
         let name = &env.name;
         if !name.starts_with(ENV_PREFIX) || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            return Err(format!("the policy sets {name:?}: names begin with {ENV_PREFIX} and hold only letters, digits and _"));
+            return Err(format!(
+                "the policy sets {name:?}: names begin with {ENV_PREFIX} and hold only letters, digits and _"
+            ));
         }
         let value = match &env.value {
             wit::EnvValue::Text(text) => text.clone(),
@@ -151,13 +156,18 @@ fn node(grant: &wit::NodeGrant, facts: &wit::Snapshot, offered: &[Offered]) -> R
         .iter()
         .find(|device| device.key == *member)
         .and_then(|device| device.nodes.get(usize::try_from(grant.node).ok()?))
-        .ok_or_else(|| format!("the policy hands out node {} of {member:?}, which has none of that number", grant.node))?;
+        .ok_or_else(|| {
+            format!("the policy hands out node {} of {member:?}, which has none of that number", grant.node)
+        })?;
     let task_path = grant.task_path.clone().unwrap_or_else(|| node.path.clone());
     if !below_dev(&task_path) {
         return Err(format!("the policy puts a node at {task_path:?}: paths in the task lie below /dev"));
     }
-    let permissions: String =
-        [(grant.read, 'r'), (grant.write, 'w'), (grant.mknod, 'm')].iter().filter(|(yes, _)| *yes).map(|(_, c)| c).collect();
+    let permissions: String = [(grant.read, 'r'), (grant.write, 'w'), (grant.mknod, 'm')]
+        .iter()
+        .filter(|(yes, _)| *yes)
+        .map(|(_, c)| c)
+        .collect();
     if permissions.is_empty() {
         return Err(format!("the policy hands out {} without any permission", node.path));
     }
@@ -168,7 +178,8 @@ fn node(grant: &wit::NodeGrant, facts: &wit::Snapshot, offered: &[Offered]) -> R
 fn below_dev(path: &str) -> bool {
     path.len() <= 255
         && path.strip_prefix("/dev/").is_some_and(|rest| {
-            rest.split('/').all(|part| !part.is_empty() && part != "." && part != ".." && !part.chars().any(char::is_control))
+            rest.split('/')
+                .all(|part| !part.is_empty() && part != "." && part != ".." && !part.chars().any(char::is_control))
         })
 }
 
@@ -176,7 +187,12 @@ fn below_dev(path: &str) -> bool {
 fn nomad_would_expand(value: &str) -> bool {
     value.match_indices("${").any(|(at, _)| {
         let rest = value.get(at + 2..).unwrap_or_default();
-        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-' | '.')).unwrap_or(rest.len());
+        let end =
+            rest.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-' | '.')).unwrap_or(rest.len());
         end > 0 && rest.get(end..).is_some_and(|tail| tail.starts_with('}'))
     })
 }
+
+#[cfg(test)]
+#[path = "reserve_tests.rs"]
+mod tests;

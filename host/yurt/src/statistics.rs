@@ -11,7 +11,11 @@ use crate::convert;
 use crate::offer::Offers;
 
 /// Answers one beat of a Stats stream. Nothing offered costs nothing: the policy is not even asked.
-pub(crate) async fn stats(policy: &UsbPolicy, config: Arc<str>, offers: &Arc<Offers>) -> Result<Vec<GroupStats>, PluginError> {
+pub(crate) async fn stats(
+    policy: &UsbPolicy,
+    config: Arc<str>,
+    offers: &Arc<Offers>,
+) -> Result<Vec<GroupStats>, PluginError> {
     let current = offers.current.borrow().clone();
     if current.offer.instances.is_empty() {
         return Ok(Vec::new());

@@ -34,7 +34,8 @@ func TestTheDemoRuns(t *testing.T) {
 		t.Fatalf("the allocation holds %v, not %s", held, id)
 	}
 	task := agent.Task(alloc.ID, "sleep")
-	wantReservation(t, task.Environ(), group, id)
+	wantReservation(t, "the kernel", task.Environ(), group, id)
+	wantReservation(t, "alloc exec", rig.Variables(agent.Exec(alloc, "demo", "env", "-0")), group, id)
 
 	wantStatistics(t, agent, alloc, id)
 	wantNobodyElseHoldsTheOutput(t, agent, "example-device")
@@ -95,8 +96,8 @@ func wantInteger(t *testing.T, group *api.NodeDeviceResource, name string, want 
 	}
 }
 
-// The kernel's copy of the task's environment holds what a reservation hands out.
-func wantReservation(t *testing.T, environ map[string]string, group *api.NodeDeviceResource, id string) {
+// The task's environment, by `source`, holds what a reservation hands out.
+func wantReservation(t *testing.T, source string, environ map[string]string, group *api.NodeDeviceResource, id string) {
 	t.Helper()
 	upper := func(text string) string {
 		return strings.Map(func(r rune) rune {
@@ -116,7 +117,7 @@ func wantReservation(t *testing.T, environ map[string]string, group *api.NodeDev
 	}
 	for name, good := range wants {
 		if value, found := environ[name]; !found || !good(value) {
-			t.Errorf("the task has %s=%q", name, value)
+			t.Errorf("by %s the task has %s=%q", source, name, value)
 		}
 	}
 	if t.Failed() {
@@ -168,23 +169,4 @@ func figuresOf(groups []*api.DeviceGroupStats, id string) *api.DeviceStats {
 		}
 	}
 	return nil
-}
-
-// A child of the plugin with the plugin's fd 1 or 2 would make the agent lose the devices for good when the plugin dies.
-func wantNobodyElseHoldsTheOutput(t *testing.T, agent *rig.Agent, name string) {
-	t.Helper()
-	plugin := agent.Plugin(name)
-	output := rig.OutputOf(plugin.PID)
-	if len(output) != 2 {
-		t.Fatalf("the plugin's fd 1 and 2 are %v", output)
-	}
-	rig.Throughout(t, time.Second, "the plugin's output", func() error {
-		holders := rig.HoldersOf(output)
-		delete(holders, plugin.PID)
-		delete(holders, agent.PID())
-		if len(holders) != 0 {
-			return fmt.Errorf("%v is also held by %v", output, holders)
-		}
-		return nil
-	})
 }

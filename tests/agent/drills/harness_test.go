@@ -39,11 +39,11 @@ func TestTheRigRunsANomadThatOffersAndReservesDevices(t *testing.T) {
 		t.Errorf("wrong task process: %v", task)
 	}
 
-	plugin := agent.Plugin("fsdev")
-	holders := rig.HoldersOf(rig.OutputOf(plugin.PID))
-	if len(holders) != 2 || holders[plugin.PID] == nil || holders[agent.PID()] == nil {
-		t.Errorf("the plugin's output is held by %v, not by plugin %d and agent %d", holders, plugin.PID, agent.PID())
+	if said := agent.Exec(alloc, "t", "echo", "here"); said != "here\n" {
+		t.Errorf("a program in the task printed %q", said)
 	}
+	wantNobodyElseHoldsTheOutput(t, agent, "fsdev")
+	plugin := agent.Plugin("fsdev")
 	rig.Kill(t, plugin.PID)
 	agent.WaitForNewPlugin("fsdev", plugin.PID)
 

@@ -1,6 +1,7 @@
 package drills
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +55,26 @@ func TestALinkCalledUsbIsServed(t *testing.T) {
 	if ids[0] != "port-1-1" {
 		t.Errorf("a device without strings is called %s, not by its place", ids[0])
 	}
+}
+
+// What the README tells an operator to do; only the bus is another one.
+func TestWhatInstallLinksAndPrintsIsServed(t *testing.T) {
+	t.Parallel()
+	bus := rig.NewBus(t)
+	bus.Plug("1-1", rig.MemoryStick)
+	bus.Plug("1-2", rig.CP2102)
+	agent := rig.Prepare(t, rig.Setup{})
+	agent.Configure(rig.Yurt(t, "install", "--plugin-dir", agent.PluginDir))
+	agent.Configure(fmt.Sprintf("plugin \"usb\" {\n  args = [\"--usb-root\", %q]\n}\n", bus.Dir))
+	agent.Start()
+	agent.WaitHealthy(1)
+	wantText(t, onlyGroup(t, agent), "vendor_id", "0x12f7")
+	agent.Submit(rig.Sleeper("reader", `
+      constraint {
+        attribute = "${device.attr.vendor_id}"
+        value     = "0x12f7"
+      }
+`)).Runs()
 }
 
 func TestAPluginFileWithoutAStanzaIsNotTouched(t *testing.T) {

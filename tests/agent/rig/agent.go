@@ -2,7 +2,6 @@ package rig
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -316,18 +315,8 @@ func (a *Agent) stopJobs() {
 	}
 }
 
-func freePorts(t testing.TB) (ports [3]int) {
-	t.Helper()
-	for i := range ports {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer listener.Close()
-		ports[i] = listener.Addr().(*net.TCPAddr).Port
-	}
-	return ports
-}
+// Configure adds the text of a configuration file to those that the agent will be started with.
+func (a *Agent) Configure(text string) { a.setup.Config = append(a.setup.Config, text) }
 
 // StateDir is where the plugin keeps its files: YURT_STATE_DIR.
 func (a *Agent) StateDir() string { return filepath.Join(a.dir, "state") }

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"bytes"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -55,8 +56,19 @@ func (b *Bus) Set(port, attribute, value string) {
 
 func (b *Bus) simulate(args ...string) {
 	b.t.Helper()
-	command := exec.Command(yurtBinary(), append([]string{"simulate"}, args...)...)
-	if out, err := command.CombinedOutput(); err != nil {
-		b.t.Fatalf("yurt simulate %v: %v\n%s", args, err, out)
+	Yurt(b.t, append([]string{"simulate"}, args...)...)
+}
+
+// Yurt runs yurt's command line and gives what it printed.
+func Yurt(t testing.TB, args ...string) string {
+	t.Helper()
+	Needs(t, yurtBinary())
+	var complaints bytes.Buffer
+	command := exec.Command(yurtBinary(), args...)
+	command.Stderr = &complaints
+	out, err := command.Output()
+	if err != nil {
+		t.Fatalf("yurt %v: %v\n%s%s", args, err, out, complaints.String())
 	}
+	return string(out)
 }

@@ -1,6 +1,8 @@
 package rig
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -189,4 +191,17 @@ func (j *Job) Purge() {
 	if _, _, err := j.agent.API.Jobs().Deregister(j.ID, true, nil); err != nil {
 		j.agent.t.Fatal(err)
 	}
+}
+
+// Exec runs a program in a task, as `nomad alloc exec` does, and gives what it printed.
+func (a *Agent) Exec(alloc *api.Allocation, task string, command ...string) string {
+	a.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	var out, errors bytes.Buffer
+	code, err := a.API.Allocations().Exec(ctx, alloc, task, false, command, new(bytes.Buffer), &out, &errors, nil, nil)
+	if err != nil || code != 0 {
+		a.t.Fatalf("%v in task %s: exit code %d, %v\n%s%s", command, task, code, err, out.String(), errors.String())
+	}
+	return out.String()
 }

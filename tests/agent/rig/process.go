@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -55,9 +56,12 @@ func (p Process) environ() []string {
 }
 
 // Environ is what the process was given, as the kernel keeps it.
-func (p Process) Environ() map[string]string {
+func (p Process) Environ() map[string]string { return Variables(strings.Join(p.environ(), "\x00")) }
+
+// Variables reads an environment as the kernel and `env -0` write it.
+func Variables(text string) map[string]string {
 	all := map[string]string{}
-	for _, pair := range p.environ() {
+	for pair := range strings.SplitSeq(text, "\x00") {
 		if name, value, found := strings.Cut(pair, "="); found {
 			all[name] = value
 		}
@@ -118,6 +122,42 @@ func (a *Agent) Task(alloc, program string) Process {
 		return nil
 	})
 	return found[0]
+}
+
+// Descendants are the processes below this one. Of children that have ended since, `ended` says whether there were any: the
+// kernel adds up what they used.
+func Descendants(pid int) (living []Process, ended bool) {
+	below := map[int]bool{pid: true}
+	all := Processes()
+	for grown := true; grown; {
+		grown = false
+		for _, process := range all {
+			if below[process.Parent] && !below[process.PID] {
+				below[process.PID], grown = true, true
+				living = append(living, process)
+			}
+		}
+	}
+	// Field 11 of stat: page faults of children that were waited for. No program starts without one.
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	return living, len(fields) > 8 && fields[8] != "0"
+}
+
+// Shell runs a script until the test ends, with its output in a pipe as a plugin's is, and gives its process id.
+func Shell(t testing.TB, script string) int {
+	t.Helper()
+	command := exec.Command("/bin/sh", "-c", script)
+	command.Stdout, command.Stderr = newLog(), newLog()
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL)
+		_ = command.Wait()
+	})
+	return command.Process.Pid
 }
 
 // Kill sends SIGKILL.

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::socket;
-use crate::handshake::Handshake;
+use crate::handshake::{Handshake, beginning};
 use crate::tls;
 
 /// Longest path that a unix socket's address can hold: `sun_path` less its terminator.
@@ -41,7 +41,8 @@ pub struct Environment {
 pub enum EnvironmentError {
     /// The address would not fit.
     #[error(
-        "the socket's path would be {length} bytes below {}, more than the {SOCKET_PATH_MAX} that a unix socket can have; set {variable} to a shorter directory", directory.display()
+        "the socket's path would be {length} bytes below {}, more than the {SOCKET_PATH_MAX} that a unix socket can have; set {variable} to a shorter directory",
+        shown(directory)
     )]
     PathTooLong {
         /// The directory as given.
@@ -52,7 +53,10 @@ pub enum EnvironmentError {
         length: usize,
     },
     /// The address would not survive the handshake line.
-    #[error("{variable} is {directory:?}: a directory for the plugin's socket must be UTF-8 without \"|\" and control characters, because its path goes into the handshake line")]
+    #[error(
+        "{variable} is {}: a directory for the plugin's socket must be UTF-8 without \"|\" and control characters, because its path goes into the handshake line",
+        shown(directory)
+    )]
     PathUnprintable {
         /// The directory as given.
         directory: OsString,
@@ -63,11 +67,16 @@ pub enum EnvironmentError {
     #[error("PLUGIN_CLIENT_CERT asks for AutoMTLS, but holds no certificate that can be used: {0}")]
     ClientCertificate(String),
     /// The group is no text.
-    #[error("PLUGIN_UNIX_SOCKET_GROUP is {0:?}, which is not UTF-8")]
+    #[error("PLUGIN_UNIX_SOCKET_GROUP is {}, which is not UTF-8", shown(.0))]
     Group(OsString),
     /// The plugin's own fault.
     #[error("this plugin was built with an empty magic cookie; please report that to its author")]
     EmptyCookie,
+}
+
+/// A value for a message: quoted, escaped, and only its beginning where it is long.
+fn shown(value: impl AsRef<OsStr>) -> String {
+    beginning(&format!("{:?}", value.as_ref()))
 }
 
 /// How this process was started, by its environment variables.
@@ -105,7 +114,7 @@ impl Environment {
         let client_certificates = variable("PLUGIN_CLIENT_CERT")
             .map(|pem| {
                 tls::certificates(pem.as_encoded_bytes())
-                    .map_err(|why| EnvironmentError::ClientCertificate(why.to_string()))
+                    .map_err(|why| EnvironmentError::ClientCertificate(beginning(&why.to_string())))
             })
             .transpose()?;
         Ok(Environment {
@@ -142,6 +151,8 @@ fn socket_dir(directory: &OsStr, variable: &'static str) -> Result<PathBuf, Envi
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
     use super::*;
 
     const HANDSHAKE: Handshake = Handshake { cookie_key: "COOKIE", cookie_value: "yes", protocol_version: 2 };
@@ -193,6 +204,21 @@ mod tests {
             let why = environment(&[("PLUGIN_UNIX_SOCKET_DIR", bad)]).unwrap_err();
             assert!(matches!(why, EnvironmentError::PathUnprintable { .. }), "{why}");
         }
+    }
+
+    #[test]
+    fn a_value_of_any_length_makes_a_short_message() {
+        let long = "d".repeat(100_000);
+        for (key, value) in [
+            ("TMPDIR", format!("/{long}")),
+            ("TMPDIR", format!("/{long}|")),
+            ("PLUGIN_CLIENT_CERT", format!("-----BEGIN {long}-----\n-----END {long}")),
+        ] {
+            let why = environment(&[(key, &value)]).unwrap_err().to_string();
+            assert!(why.chars().count() < 500 && !why.contains(char::is_control), "{why}");
+        }
+        let group = OsString::from_vec(vec![0xff; 100_000]);
+        assert!(EnvironmentError::Group(group).to_string().chars().count() < 500);
     }
 
     #[test]

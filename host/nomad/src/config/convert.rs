@@ -5,6 +5,10 @@ use serde_json::{Map, Number, Value};
 
 use crate::hcl::number_text;
 use crate::schema::Type;
+use crate::text::cleaned;
+
+/// Longest path in a message, in characters. Keys may be anybody's: only what fits into a log line is named.
+const PATH_MAX: usize = 200;
 
 /// A value that is not what the schema says; the path grows while the error travels outwards.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +25,7 @@ impl Mismatch {
     /// The same, seen from one key further out.
     pub(crate) fn below(mut self, key: &str) -> Mismatch {
         let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
-        self.path = format!("{key}{dot}{}", self.path);
+        self.path = cleaned(&format!("{key}{dot}{}", self.path), PATH_MAX);
         self
     }
 
@@ -122,7 +126,7 @@ pub(crate) fn named(value: &Value) -> String {
         Value::Null => "null".to_owned(),
         Value::Bool(flag) => flag.to_string(),
         Value::Number(number) => number.to_string(),
-        Value::String(text) => format!("the text {:?}", crate::text::cleaned(text, 60)),
+        Value::String(text) => format!("the text {:?}", cleaned(text, 60)),
         Value::Array(items) if items.len() == 1 && items.first().is_some_and(Value::is_object) => {
             "a block, or an object, which counts as a list of one".to_owned()
         }

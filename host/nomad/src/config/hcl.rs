@@ -8,7 +8,10 @@ use super::written::{Content, Found};
 use super::{ConfigError, prefix};
 use crate::hcl::{self, Fault};
 use crate::schema::{Attr, BlockMap, Blocks, Spec};
-use crate::text::nearest;
+use crate::text::{cleaned, nearest};
+
+/// Longest reason in an error, in characters. Names from the text stand in it, and may be of any length and kind.
+const REASON_MAX: usize = 500;
 
 /// Evaluates a plugin's `config` block, or a file of the same form, by the plugin's schema: attributes, blocks, labels, defaults,
 /// what is required and how often.
@@ -24,7 +27,7 @@ pub fn from_hcl(text: &str, file: &str, spec: &Spec) -> Result<Value, ConfigErro
     let result = hcl::body(text).and_then(|parsed| Content::read(&parsed, 0)).and_then(|content| body(spec, &content));
     result.map_err(|fault| {
         let (line, column) = hcl::place(text, fault.at);
-        ConfigError::Text { file: file.to_owned(), line, column, reason: fault.reason }
+        ConfigError::Text { file: file.to_owned(), line, column, reason: cleaned(&fault.reason, REASON_MAX) }
     })
 }
 

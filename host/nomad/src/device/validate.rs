@@ -16,6 +16,7 @@
 //! | in one offer | ≤ 1024 groups, ≤ 128 attributes a group, ≤ 4096 instances |
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use super::{Group, Health, Instance};
 use crate::attribute::{Attribute, Value, parse_literal, unit};
@@ -50,6 +51,12 @@ pub struct Refusal {
     pub group: String,
     /// What is wrong with it.
     pub reason: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.group, self.reason)
+    }
 }
 
 type Name = (String, String, String);

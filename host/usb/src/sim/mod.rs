@@ -34,7 +34,6 @@ pub struct Bus {
 #[derive(Debug, Default)]
 struct State {
     plugged: BTreeMap<String, Plugged>,
-    last_number: BTreeMap<u8, u8>,
     sequence: u64,
     pause: Duration,
 }
@@ -76,6 +75,33 @@ impl Bus {
         self.state().pause = pause;
     }
 
+    /// Takes over a device that another process plugged into the same tree, so that this one can unplug it.
+    ///
+    /// # Errors
+    /// Nothing is there, or it is no complete device.
+    pub fn adopt(&self, port: &str, model: &Model) -> io::Result<()> {
+        let mut state = self.state();
+        let (bus, path) = self.place(&state, port)?;
+        let number = fs::read_to_string(self.sys(&path).join("devnum"))?;
+        let number = number.trim().parse().map_err(|_| nothing(port))?;
+        let mut children = Vec::new();
+        for setting in model.settings.iter().filter(|setting| setting.alternate == 0) {
+            let interface = format!("{path}/{}", interface_name(port, setting.number));
+            let made = |number| setting.children.iter().map(move |child| (child, number));
+            let found = (0..1024).find(|number| {
+                made(*number).all(|(child, number)| {
+                    self.sys(&Made::new(&interface, setting.number, child, number).path).exists()
+                })
+            });
+            let found = found.ok_or_else(|| nothing(port))?;
+            children.extend(made(found).map(|(child, number)| Made::new(&interface, setting.number, child, number)));
+        }
+        let address = Address { bus, number };
+        let device = Plugged { model: model.clone(), address, path, configured: true, children };
+        state.plugged.insert(port.to_owned(), device);
+        Ok(())
+    }
+
     /// Plugs a device: `usb1` is the root hub of bus 1, `1-1` hangs from its port 1, `1-1.4` from port 4 of that.
     ///
     /// # Errors
@@ -101,12 +127,12 @@ impl Bus {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("port {port} is in use")));
         }
         let (bus, path) = self.place(&state, port)?;
-        let last = state.last_number.entry(bus).or_default();
-        let mut number = if *last >= 127 { 2 } else { *last + 1 };
+        let last = self.last_number(bus);
+        let mut number = if last >= 127 { 2 } else { last + 1 };
         while state.plugged.values().any(|other| other.address.bus == bus && other.address.number == number) {
             number = if number >= 127 { 2 } else { number + 1 };
         }
-        state.last_number.insert(bus, number);
+        fs::write(self.last_number_file(bus), number.to_string())?;
         let address = Address { bus, number };
 
         let staged = self.roots.sys.join(format!("devices/.new-{port}"));
@@ -282,30 +308,21 @@ impl Bus {
     }
 
     fn child(&self, interface_path: &str, interface: u8, child: &Child, free: u32) -> io::Result<Made> {
-        let fill = |text: &str| text.replace('#', &free.to_string()).replace('@', &letter(free));
-        let path = format!("{interface_path}/{}", fill(child.path));
-        let dir = self.sys(&path);
+        let made = Made::new(interface_path, interface, child, free);
+        let path = &made.path;
+        let dir = self.sys(path);
         fs::create_dir_all(&dir)?;
         for (name, text) in child.attributes {
             tree::put(&dir, name, text)?;
         }
-        let mut properties = String::new();
-        let mut node = None;
-        if let Some((name, major, step, first)) = child.node {
-            let (name, minor) = (fill(name), free * step + first);
-            properties = format!("MAJOR={major}\nMINOR={minor}\nDEVNAME={name}");
-            tree::put(&dir, "dev", format!("{major}:{minor}"))?;
-            let number = format!("{}/{major}:{minor}", if child.subsystem == "block" { "block" } else { "char" });
-            tree::link(&self.roots.sys, &format!("dev/{number}"), &path).or_else(read_only)?;
-            let file = self.roots.dev.join(&name);
+        if let Some((name, number)) = &made.node {
+            tree::put(&dir, "dev", number.rsplit('/').next().unwrap_or_default())?;
+            tree::link(&self.roots.sys, &format!("dev/{number}"), path).or_else(read_only)?;
+            let file = self.roots.dev.join(name);
             file.parent().map_or(Ok(()), fs::create_dir_all)?;
             fs::write(file, "")?;
-            node = Some((name, number));
         }
-        if child.subsystem == "net" {
-            properties = format!("INTERFACE={}\nIFINDEX=7", path.rsplit('/').next().unwrap_or_default());
-        }
-        tree::put(&dir, "uevent", &properties)?;
+        tree::put(&dir, "uevent", &made.properties)?;
         let class = if child.subsystem == "usb-serial" {
             "bus/usb-serial".to_owned()
         } else {
@@ -315,9 +332,9 @@ impl Bus {
         tree::link(&self.roots.sys, &format!("{path}/subsystem"), &class)?;
         if class.starts_with("class/") {
             let last = path.rsplit('/').next().unwrap_or_default();
-            tree::link(&self.roots.sys, &format!("{class}/{last}"), &path)?;
+            tree::link(&self.roots.sys, &format!("{class}/{last}"), path)?;
         }
-        Ok(Made { interface, path, subsystem: child.subsystem, properties, node })
+        Ok(made)
     }
 
     /// The lowest number that no plugged device uses for such a node (or, without a node, for such a path).
@@ -352,6 +369,15 @@ impl Bus {
         Ok((bus.parse().map_err(|_| wrong())?, format!("{}/{port}", above.path)))
     }
 
+    /// The kernel counts addresses up before it uses one again; in a file, since several processes may play on one bus.
+    fn last_number(&self, bus: u8) -> u8 {
+        fs::read_to_string(self.last_number_file(bus)).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
+    fn last_number_file(&self, bus: u8) -> PathBuf {
+        self.roots.sys.join(format!("devices/.last-number-{bus}"))
+    }
+
     fn tell_device(&self, state: &mut State, action: &str, device: &Plugged) -> io::Result<()> {
         self.tell(state, action, &device.path, "usb", &tree::device_properties(&device.model, device.address))
     }
@@ -367,6 +393,26 @@ impl Bus {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Made {
+    /// The `number`-th child of its kind (`ttyUSB0`, `sdb`).
+    fn new(interface_path: &str, interface: u8, child: &Child, number: u32) -> Self {
+        let fill = |text: &str| text.replace('#', &number.to_string()).replace('@', &letter(number));
+        let path = format!("{interface_path}/{}", fill(child.path));
+        let mut properties = String::new();
+        let mut node = None;
+        if let Some((name, major, step, first)) = child.node {
+            let (name, minor) = (fill(name), number * step + first);
+            properties = format!("MAJOR={major}\nMINOR={minor}\nDEVNAME={name}");
+            let kind = if child.subsystem == "block" { "block" } else { "char" };
+            node = Some((name, format!("{kind}/{major}:{minor}")));
+        }
+        if child.subsystem == "net" {
+            properties = format!("INTERFACE={}\nIFINDEX=7", path.rsplit('/').next().unwrap_or_default());
+        }
+        Self { interface, path, subsystem: child.subsystem, properties, node }
     }
 }
 

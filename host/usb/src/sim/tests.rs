@@ -160,3 +160,26 @@ fn the_reader_sees_the_simulated_devices_whole() {
     assert_eq!(device("1-2").place.controller.as_deref(), Some("0000:00:14.0"));
     assert!(device("1-5").configuration.is_none() && device("1-5").interfaces.is_empty());
 }
+
+#[test]
+fn another_process_can_pull_what_this_one_plugged() {
+    let dir = tempfile::tempdir().unwrap();
+    let (roots, socket, first) = bus(dir.path());
+    first.plug("usb1", &models::root_hub(8)).unwrap();
+    first.plug("1-1", &models::cp2102()).unwrap();
+    first.plug("1-2", &models::cp2102()).unwrap();
+    heard(&socket);
+    drop(first);
+
+    let second = Bus::create(&roots).unwrap();
+    for (port, model) in [("usb1", models::root_hub(8)), ("1-2", models::cp2102())] {
+        second.adopt(port, &model).unwrap();
+    }
+    assert!(second.adopt("1-3", &models::cp2102()).is_err());
+    second.unplug("1-2").unwrap();
+    assert!(!roots.dev.join("ttyUSB1").exists() && roots.dev.join("ttyUSB0").exists());
+    assert!(!roots.sys.join("bus/usb/devices/1-2").exists());
+    second.plug("1-2", &models::no_strings()).unwrap();
+    let number = fs::read_to_string(roots.sys.join("bus/usb/devices/1-2/devnum")).unwrap();
+    assert_eq!(number.trim(), "4", "addresses count up");
+}

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -38,7 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut snapshots = watcher.snapshots();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut before = None;
+        let mut before: Option<Arc<Snapshot>> = None;
         loop {
             let snapshot = snapshots.borrow_and_update().clone();
             if snapshot.number > 0 {

@@ -1,6 +1,9 @@
 //! Output for people: colour on a terminal, plain text otherwise.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::time::Duration;
+
+use indicatif::ProgressBar;
 
 /// Standard output with or without colour (`NO_COLOR` and pipes: without).
 pub(super) struct Out {
@@ -29,9 +32,28 @@ impl Out {
         Out { out: io::stdout(), colour: !plain && io::stdout().is_terminal() }
     }
 
-    /// Whether somebody watches.
-    pub(super) fn is_terminal(&self) -> bool {
-        self.out.is_terminal()
+    /// A spinner that says what takes so long; nothing where nobody watches.
+    pub(super) fn progress(&self, what: &str) -> ProgressBar {
+        if !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
+        spinner.enable_steady_tick(Duration::from_millis(100));
+        spinner
+    }
+
+    /// A new part, with what it is about.
+    pub(super) fn heading(&mut self, title: &str, about: &str) -> io::Result<()> {
+        self.line(&format!("{}  {about}", self.paint(Style::Strong, title)))
+    }
+
+    /// Something done, and how long it took.
+    pub(super) fn step(&mut self, name: &str, what: &str, took: Duration) -> io::Result<()> {
+        self.line(&format!(
+            "  {}  {what}  {}",
+            self.paint(Style::Name, name),
+            self.paint(Style::Faint, &format!("{} ms", took.as_millis()))
+        ))
     }
 
     /// `text` in a style.

@@ -1,6 +1,9 @@
 //! The agent's side of the wire: typed calls to a plugin, for tests, demonstrations and benchmarks.
 //!
-//! These are thin: what a plugin answers is handed on as it is, where an agent would have checked it.
+//! [`Agent`] makes the launches that an agent makes. The calls are thin: what a plugin answers is handed on as it is, where an
+//! agent would have checked it.
+
+mod agent;
 
 use std::time::Duration;
 
@@ -15,6 +18,7 @@ use crate::proto::base::base_plugin_client::BasePluginClient;
 use crate::proto::device as device_proto;
 use crate::proto::device::device_plugin_client::DevicePluginClient;
 use crate::schema::{Spec, SpecError};
+pub use agent::{Agent, AgentError, Asked, Launched};
 
 /// Longest message in either direction: what an agent allows.
 const MESSAGE_MAX: usize = i32::MAX as usize;

@@ -1,0 +1,171 @@
+//! An agent in miniature: the launches that a Nomad client agent makes of one plugin, and the calls in each.
+//!
+//! Per start of its own an agent launches a plugin three times: to ask who it is, to check its configuration, to use it. The first
+//! two are thrown away. None of the calls has a deadline, there as here.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use yurt_go_plugin::client::{Ended, Launch, LaunchError, Plugin};
+
+use super::{Base, CallError, Device, PluginInfo};
+use crate::device::AgentConfig;
+use crate::schema::Spec;
+
+/// The ports that agents hand out for their drivers' own use.
+const PORTS: AgentConfig = AgentConfig { min_port: 14_000, max_port: 14_512 };
+
+/// How an agent would start one plugin of its plugin directory.
+#[derive(Debug, Clone, Default)]
+pub struct Agent {
+    /// The file in the plugin directory; a link is started as the link.
+    pub program: PathBuf,
+    /// The stanza's `args`.
+    pub args: Vec<OsString>,
+    /// Variables beside this process's own.
+    pub env: Vec<(OsString, OsString)>,
+    /// Agents do not ask for this.
+    pub auto_mtls: bool,
+}
+
+/// Why an agent would not have the plugin.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// It did not come up.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// A call failed.
+    #[error("{}: {source}", program.display())]
+    Call {
+        /// The file.
+        program: PathBuf,
+        /// Which, and why.
+        source: CallError,
+    },
+    /// What it says of itself would stop the agent, or make it pass the plugin over.
+    #[error("{}: an agent would not take this plugin: {why}", program.display())]
+    Identity {
+        /// The file.
+        program: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// What the first launch brought.
+#[derive(Debug)]
+pub struct Asked {
+    /// Who it is.
+    pub info: PluginInfo,
+    /// The configuration that it takes; `None`: none, and an agent skips the second launch.
+    pub schema: Option<Spec>,
+    /// From the start of the process to its handshake line.
+    pub handshake_took: Duration,
+    /// From the start of the process until both questions were answered.
+    pub took: Duration,
+    /// How it ended afterwards.
+    pub ended: Ended,
+}
+
+/// A plugin that runs.
+#[derive(Debug)]
+pub struct Launched {
+    /// Its process, connection and log. Dropping it kills the process.
+    pub plugin: Plugin,
+    /// The calls of every plugin.
+    pub base: Base,
+    /// The calls of a device plugin.
+    pub device: Device,
+}
+
+impl Launched {
+    /// Ends it in order.
+    pub async fn end(self) -> Ended {
+        let Launched { plugin, base, device } = self;
+        drop((base, device));
+        plugin.kill().await
+    }
+}
+
+impl Agent {
+    /// For a file, with nothing special.
+    pub fn new(program: impl Into<PathBuf>) -> Agent {
+        Agent { program: program.into(), ..Agent::default() }
+    }
+
+    /// The first launch: who is it, what configuration does it take?
+    ///
+    /// # Errors
+    ///
+    /// Would keep the agent from starting.
+    pub async fn interrogate(&self) -> Result<Asked, AgentError> {
+        let started = Instant::now();
+        let mut launched = self.launch().await?;
+        let info = launched.base.plugin_info().await.map_err(|why| self.failed(why))?;
+        self.check(&info)?;
+        let schema = launched.base.config_schema().await.map_err(|why| self.failed(why))?;
+        let (took, handshake_took) = (started.elapsed(), launched.plugin.handshake_took());
+        Ok(Asked { info, schema, handshake_took, took, ended: launched.end().await })
+    }
+
+    /// The second launch: is this configuration right? Told twice, and not what it is for.
+    ///
+    /// # Errors
+    ///
+    /// Would keep the agent from starting.
+    pub async fn validate(&self, config: &Value) -> Result<(), AgentError> {
+        let mut launched = self.launch().await?;
+        for _ in 0..2 {
+            launched.base.set_config(config, None).await.map_err(|why| self.failed(why))?;
+        }
+        launched.end().await;
+        Ok(())
+    }
+
+    /// The third launch, of the copy that serves.
+    ///
+    /// # Errors
+    ///
+    /// An agent would start without the plugin.
+    pub async fn start(&self, config: &Value) -> Result<Launched, AgentError> {
+        let mut launched = self.launch().await?;
+        launched.base.set_config(config, Some(PORTS)).await.map_err(|why| self.failed(why))?;
+        Ok(launched)
+    }
+
+    /// A launch, and no call.
+    ///
+    /// # Errors
+    ///
+    /// There is no handshake.
+    pub async fn launch(&self) -> Result<Launched, AgentError> {
+        let launch = Launch {
+            args: self.args.clone(),
+            env: self.env.clone(),
+            auto_mtls: self.auto_mtls,
+            ..Launch::new(&self.program, crate::HANDSHAKE)
+        };
+        let plugin = launch.start().await?;
+        let (base, device) = (Base::new(plugin.channel()), Device::new(plugin.channel()));
+        Ok(Launched { plugin, base, device })
+    }
+
+    fn failed(&self, source: CallError) -> AgentError {
+        AgentError::Call { program: self.program.clone(), source }
+    }
+
+    fn check(&self, info: &PluginInfo) -> Result<(), AgentError> {
+        let why = if let Err(number) = info.kind {
+            format!("its type is {number}, which is neither device nor driver")
+        } else if info.name.is_empty() {
+            "it has no name".to_owned()
+        } else if !info.api_versions.iter().any(|version| version == crate::API_VERSION) {
+            format!("it speaks the plugin API {:?}, agents speak {}", info.api_versions, crate::API_VERSION)
+        } else {
+            return Ok(());
+        };
+        Err(AgentError::Identity { program: self.program.clone(), why })
+    }
+}
