@@ -4,6 +4,10 @@
 
 use std::{
     fs,
+    os::unix::{
+        fs::{PermissionsExt, symlink},
+        net::UnixDatagram,
+    },
     sync::Arc,
     thread::sleep,
     time::{Duration, Instant},
@@ -104,12 +108,12 @@ fn keys(snapshot: &Snapshot) -> Vec<&str> {
 }
 
 fn nodes(snapshot: &Snapshot, key: &str) -> Vec<String> {
-    find(snapshot, key).unwrap().nodes.iter().map(|node| node.path.clone()).collect()
+    find(snapshot, key).map(|device| device.nodes.iter().map(|node| node.path.clone()).collect()).unwrap_or_default()
 }
 
 #[test]
 fn a_plug_is_told_once_it_has_settled() {
-    let rig = Rig::new(settings(100, 3000, 0));
+    let rig = Rig::new(settings(2000, 6000, 0));
     rig.bus.plug("1-1", &models::cp2102()).unwrap();
     let plugged = rig.wait(|snapshot| snapshot.number == 2);
     assert!(has(&plugged, "1-1", Presence::Present));
@@ -156,8 +160,7 @@ fn a_burst_of_plugs_and_unplugs_ends_in_what_is_there() {
             rig.bus.unplug("1-2").unwrap();
         }
     }
-    let end = rig.wait(|snapshot| has(snapshot, "1-2", Presence::Present) && snapshot.devices.len() == 2);
-    assert_eq!(nodes(&end, "1-2").len(), 3);
+    rig.wait(|snapshot| snapshot.devices.len() == 2 && nodes(snapshot, "1-2").len() == 3);
     let rest = rig.rest();
     assert_eq!((keys(&rest), rest.trouble.len()), (vec!["1-2", "usb1"], 0));
 }
@@ -174,8 +177,9 @@ fn a_bus_that_comes_later_is_found_by_its_first_event() {
     let bus = Bus::create(&roots).unwrap();
     bus.plug("usb1", &models::root_hub(4)).unwrap();
     bus.plug("1-1", &models::cp2102()).unwrap();
-    let found = wait(&snapshots, |snapshot| snapshot.trouble.is_empty() && has(snapshot, "1-1", Presence::Present));
-    assert_eq!(nodes(&found, "1-1").len(), 2);
+    wait(&snapshots, |snapshot| {
+        snapshot.trouble.is_empty() && has(snapshot, "1-1", Presence::Present) && nodes(snapshot, "1-1").len() == 2
+    });
 }
 
 #[test]
@@ -286,10 +290,8 @@ fn a_node_that_comes_late_is_told_when_it_comes() {
     assert_eq!(nodes(&early, "1-1").len(), 1);
     let early = rig.rest();
     rig.bus.bind("1-1", 0).unwrap();
-    let late = rig.wait(|snapshot| snapshot.number > early.number);
-    assert_eq!(nodes(&late, "1-1")[1..], ["/dev/sda", "/dev/sda1"]);
+    let late = rig.wait(|snapshot| nodes(snapshot, "1-1").ends_with(&["/dev/sda".into(), "/dev/sda1".into()]));
     assert_eq!(find(&late, "1-1").unwrap().life.generation, find(&early, "1-1").unwrap().life.generation);
-    assert_eq!(rig.rest().number, early.number + 1, "one snapshot for the three events");
 }
 
 #[test]
@@ -308,20 +310,16 @@ fn a_device_that_loses_its_authorisation_is_told() {
 
 #[test]
 fn what_udev_does_afterwards_is_seen_without_an_event() {
-    let rig = Rig::new(settings(300, 1500, 0));
+    let rig = Rig::new(settings(2000, 4000, 0));
     rig.bus.plug("1-1", &models::cp2102()).unwrap();
     let plugged = rig.wait(|snapshot| has(snapshot, "1-1", Presence::Present));
     assert!(find(&plugged, "1-1").unwrap().nodes[1].links.is_empty());
-    let dev = rig.roots().dev;
-    fs::create_dir_all(dir(&dev, "serial/by-id")).unwrap();
-    std::os::unix::fs::symlink("../../ttyUSB0", dir(&dev, "serial/by-id/cp")).unwrap();
+    let names = rig.roots().dev.join("serial/by-id");
+    fs::create_dir_all(&names).unwrap();
+    symlink("../../ttyUSB0", names.join("cp")).unwrap();
     fs::create_dir_all(rig.roots().udev).unwrap();
     fs::write(rig.roots().udev.join("c188:0"), "S:serial/by-id/cp\n").unwrap();
     rig.wait(|snapshot| find(snapshot, "1-1").unwrap().nodes[1].links == ["/dev/serial/by-id/cp"]);
-}
-
-fn dir(root: &std::path::Path, name: &str) -> std::path::PathBuf {
-    root.join(name)
 }
 
 #[test]
@@ -443,7 +441,7 @@ fn a_rescan_publishes_though_only_time_has_passed() {
 fn a_flood_of_nonsense_hides_nothing() {
     let rig = Rig::new(settings(50, 500, 0));
     let Events::Socket(path) = rig.roots().events else { unreachable!() };
-    let junk = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    let junk = UnixDatagram::unbound().unwrap();
     junk.set_nonblocking(true).unwrap();
     let over = Instant::now() + Duration::from_millis(1500);
     std::thread::scope(|scope| {
@@ -474,7 +472,6 @@ fn a_flood_of_nonsense_hides_nothing() {
 
 #[test]
 fn the_socket_is_ours_alone_and_a_stale_one_is_replaced() {
-    use std::os::unix::{fs::PermissionsExt, net::UnixDatagram};
     let dir = tempfile::tempdir().unwrap();
     let roots = Roots::simulated(dir.path());
     let Events::Socket(path) = roots.events.clone() else { unreachable!() };
@@ -526,4 +523,10 @@ fn this_machine_can_be_watched() {
     assert_eq!(first.devices.is_empty(), yurt_usb::scan(&Roots::system()).devices.is_empty());
     watcher.rescan();
     wait(&watcher.snapshots(), |snapshot| snapshot.number > 1);
+}
+
+#[test]
+fn a_watcher_may_be_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Watcher>();
 }
