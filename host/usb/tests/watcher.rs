@@ -45,7 +45,7 @@ impl Rig {
     }
 
     fn with(settings: Settings, before: impl FnOnce(&Bus)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         let roots = Roots::simulated(dir.path());
         let bus = Bus::create(&roots).unwrap();
         bus.set_pause(Duration::from_millis(1));
@@ -81,6 +81,11 @@ impl Rig {
             }
         }
     }
+}
+
+/// In memory where there is such a place, as sysfs is: a disk's journal would be most of what is waited for.
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 fn wait(snapshots: &Receiver<Arc<Snapshot>>, holds: impl Fn(&Snapshot) -> bool) -> Arc<Snapshot> {
@@ -167,7 +172,7 @@ fn a_burst_of_plugs_and_unplugs_ends_in_what_is_there() {
 
 #[test]
 fn a_bus_that_comes_later_is_found_by_its_first_event() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let roots = Roots::simulated(dir.path());
     let watcher = Watcher::start(roots.clone(), settings(20, 500, 0));
     let snapshots = watcher.snapshots();
@@ -184,7 +189,7 @@ fn a_bus_that_comes_later_is_found_by_its_first_event() {
 
 #[test]
 fn a_bus_that_comes_without_a_word_is_found_by_looking_again() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let roots = Roots::simulated(dir.path());
     let watcher = Watcher::start(roots.clone(), settings(20, 500, 0));
     let snapshots = watcher.snapshots();
@@ -202,7 +207,7 @@ fn mute(roots: &Roots) -> Bus {
 
 /// A watched bus that never says a word.
 fn mute_rig(settings: Settings, before: impl FnOnce(&Bus)) -> Rig {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let roots = Roots::simulated(dir.path());
     let bus = mute(&roots);
     bus.plug("usb1", &models::root_hub(15)).unwrap();
@@ -472,7 +477,7 @@ fn a_flood_of_nonsense_hides_nothing() {
 
 #[test]
 fn the_socket_is_ours_alone_and_a_stale_one_is_replaced() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let roots = Roots::simulated(dir.path());
     let Events::Socket(path) = roots.events.clone() else { unreachable!() };
     drop(UnixDatagram::bind(&path).unwrap());
@@ -490,7 +495,7 @@ fn the_socket_is_ours_alone_and_a_stale_one_is_replaced() {
 
 #[test]
 fn without_events_the_bus_is_looked_at_and_the_reason_is_told() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let roots = Roots::simulated(dir.path());
     let Events::Socket(path) = roots.events.clone() else { unreachable!() };
     let bus = Bus::create(&roots).unwrap();

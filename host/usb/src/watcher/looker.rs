@@ -17,7 +17,7 @@ use super::{inbox::Inbox, worker::Worker};
 use crate::{facts::Device, reader::Reader};
 
 /// A device that has not been read after this long is left to the thread that reads it. A full look takes 60 ms.
-const HANGING: Duration = Duration::from_secs(1);
+const HANGING: Duration = Duration::from_secs(2);
 /// Threads that may hang at a time. With that many sick devices the rest has to wait.
 const MAX_HANGING: usize = 8;
 /// How long a looker that is dropped waits for its thread.
@@ -44,7 +44,8 @@ pub(super) enum Seen {
 /// The answer to a look.
 #[derive(Debug)]
 pub(super) struct Looked {
-    pub(super) started: Instant,
+    /// What happened until then has been seen.
+    pub(super) ordered: Instant,
     pub(super) seen: Seen,
 }
 
@@ -64,8 +65,15 @@ pub(super) struct Looker {
 
 /// The thread that reads.
 struct Hand {
-    orders: Sender<(Look, Vec<String>, Arc<Progress>)>,
+    orders: Sender<Order>,
     worker: Worker,
+}
+
+struct Order {
+    look: Look,
+    left_out: Vec<String>,
+    given: Instant,
+    progress: Arc<Progress>,
 }
 
 /// How far a look is. Both sides go by what stands here, under one lock: a look is either answered or given up.
@@ -93,12 +101,13 @@ impl Looker {
         Ok(Self { read, inbox, hand, under_way: None, hanging: Vec::new(), not_before: None })
     }
 
-    /// Orders a look; the answer comes to the inbox.
-    pub(super) fn order(&mut self, look: Look) {
+    /// Orders a look; the answer comes to the inbox. What happens after `now` it may have seen or not.
+    pub(super) fn order(&mut self, look: Look, now: Instant) {
         let progress = Arc::new(Progress::default());
         self.under_way = Some(Arc::clone(&progress));
         // A thread that does not listen has panicked, which has been said: its look never ends and is given up.
-        let _ = self.hand.orders.send((look, self.hanging.clone(), progress));
+        let order = Order { look, left_out: self.hanging.clone(), given: now, progress };
+        let _ = self.hand.orders.send(order);
     }
 
     /// The look that was ordered has been answered.
@@ -156,10 +165,9 @@ impl fmt::Debug for Looker {
 
 impl Hand {
     fn start(read: Arc<Read>, inbox: Arc<Inbox>) -> io::Result<Self> {
-        let (orders, received) = channel::<(Look, Vec<String>, Arc<Progress>)>();
+        let (orders, received) = channel::<Order>();
         let worker = Worker::spawn("usb-look", move || {
-            for (look, left_out, progress) in received {
-                let started = Instant::now();
+            for Order { look, left_out, given, progress } in received {
                 let mut seen = read(&look, &|key| progress.enter(key, &left_out));
                 if let Some(key) = progress.finish() {
                     inbox.put(|news| news.unhung.push(key));
@@ -168,7 +176,7 @@ impl Hand {
                 if let Seen::Full { left_out: out, .. } = &mut seen {
                     *out = left_out;
                 }
-                inbox.put(|news| news.looked = Some(Looked { started, seen }));
+                inbox.put(|news| news.looked = Some(Looked { ordered: given, seen }));
             }
         })?;
         Ok(Self { orders, worker })
@@ -241,13 +249,13 @@ mod tests {
         let inbox = Arc::new(Inbox::new().unwrap());
         let mut looker = Looker::start(read, Arc::clone(&inbox)).unwrap();
         let begin = Instant::now();
-        looker.order(Look::Full);
+        looker.order(Look::Full, begin);
         assert_eq!(looker.give_up(begin), None, "not at once");
         assert_eq!(wait(|| looker.give_up(Instant::now())), "1-2");
         assert!(begin.elapsed() >= HANGING);
         assert_eq!(looker.hanging(), ["1-2"]);
 
-        looker.order(Look::Full);
+        looker.order(Look::Full, begin);
         let Seen::Some(read) = wait(|| inbox.take().looked).seen else { panic!() };
         looker.done();
         assert_eq!(read.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["1-1", "1-3"]);
@@ -257,7 +265,7 @@ mod tests {
         let unhung = wait(|| Some(inbox.take().unhung).filter(|unhung| !unhung.is_empty()));
         assert_eq!(unhung, ["1-2"]);
         looker.ended("1-2");
-        looker.order(Look::Full);
+        looker.order(Look::Full, begin);
         drop(release);
         let Seen::Some(read) = wait(|| inbox.take().looked).seen else { panic!() };
         assert_eq!(read.len(), 3);

@@ -381,3 +381,35 @@ proptest! {
         prop_assert!(world.table.is_quiet());
     }
 }
+
+#[test]
+fn no_setting_is_too_much() {
+    let begin = Instant::now();
+    let mut table = table(begin);
+    table.configure(Settings { settle: Duration::MAX, settle_max: Duration::ZERO, grace: Duration::MAX });
+    table.note(&event(Action::Add, "1-1", ""), begin);
+    assert!(table.next_look() > Some(begin + ms(3_600_000)));
+    table.configure(Settings { settle: Duration::ZERO, settle_max: Duration::ZERO, grace: Duration::MAX });
+    look(&mut table, begin, &[device("1-1", 2, "A")]);
+    table.note(&event(Action::Remove, "1-1", ""), begin);
+    assert!(table.next_end() > Some(begin + ms(3_600_000)));
+}
+
+#[test]
+fn an_absent_device_keeps_the_mark_of_its_serial() {
+    let begin = Instant::now();
+    let mut table = table(begin);
+    table.configure(Settings { grace: ms(60_000), ..SETTINGS });
+    let world = [device("1-1", 2, "A"), device("1-2", 3, "A")];
+    for key in ["1-1", "1-2"] {
+        table.note(&event(Action::Add, key, ""), begin);
+    }
+    look(&mut table, begin + ms(250), &world);
+    let shared = |table: &mut Table| {
+        let devices = table.snapshot(begin + ms(300));
+        devices.len() == 2 && devices.iter().all(|device| device.serial_quality == crate::facts::SerialQuality::Shared)
+    };
+    assert!(shared(&mut table));
+    table.note(&event(Action::Remove, "1-2", ""), begin + ms(260));
+    assert!(shared(&mut table));
+}
