@@ -105,15 +105,16 @@ impl Libusb {
     fn run(&self, inbox: &Arc<Inbox>) {
         let mut pause = FIRST_PAUSE;
         loop {
+            let begin = Instant::now();
             // Never the global context: where libusb cannot start, using that one panics.
             let why = match Context::new() {
-                Ok(context) => {
-                    pause = FIRST_PAUSE;
-                    self.serve(&context, inbox)
-                }
+                Ok(context) => self.serve(&context, inbox),
                 Err(error) => Some(error),
             };
             let Some(why) = why else { return };
+            if begin.elapsed() > pause {
+                pause = FIRST_PAUSE;
+            }
             tracing::debug!(
                 "USB goes on without libusb, which is tried again in {pause:?} or when the bus changes: {why}"
             );

@@ -57,10 +57,11 @@ pub(super) struct Looker {
     read: Arc<Read>,
     inbox: Arc<Inbox>,
     hand: Hand,
-    under_way: Option<Arc<Progress>>,
+    /// With the moment of the order.
+    under_way: Option<(Arc<Progress>, Instant)>,
     hanging: Vec<String>,
-    /// There was no thread to be had: nothing is given up before.
-    not_before: Option<Instant>,
+    /// Nothing is given up before.
+    not_before: Instant,
 }
 
 /// The thread that reads.
@@ -98,13 +99,13 @@ pub(super) fn of(reader: Arc<Reader>) -> Arc<Read> {
 impl Looker {
     pub(super) fn start(read: Arc<Read>, inbox: Arc<Inbox>) -> io::Result<Self> {
         let hand = Hand::start(Arc::clone(&read), Arc::clone(&inbox))?;
-        Ok(Self { read, inbox, hand, under_way: None, hanging: Vec::new(), not_before: None })
+        Ok(Self { read, inbox, hand, under_way: None, hanging: Vec::new(), not_before: Instant::now() })
     }
 
     /// Orders a look; the answer comes to the inbox. What happens after `now` it may have seen or not.
     pub(super) fn order(&mut self, look: Look, now: Instant) {
         let progress = Arc::new(Progress::default());
-        self.under_way = Some(Arc::clone(&progress));
+        self.under_way = Some((Arc::clone(&progress), now));
         // A thread that does not listen has panicked, which has been said: its look never ends and is given up.
         let order = Order { look, left_out: self.hanging.clone(), given: now, progress };
         let _ = self.hand.orders.send(order);
@@ -115,13 +116,11 @@ impl Looker {
         self.under_way = None;
     }
 
-    /// When the look that is under way will have hung long enough to be given up.
+    /// When to see whether the look that is under way hangs.
     pub(super) fn patience_ends(&self) -> Option<Instant> {
-        if self.hanging.len() >= MAX_HANGING {
-            return None;
-        }
-        let end = self.under_way.as_ref()?.step().at.as_ref()?.1 + HANGING;
-        Some(self.not_before.map_or(end, |not_before| end.max(not_before)))
+        let (progress, ordered) = self.under_way.as_ref().filter(|_| self.hanging.len() < MAX_HANGING)?;
+        let since = progress.step().at.as_ref().map_or(*ordered, |(_, since)| *since);
+        Some((since + HANGING).max(self.not_before))
     }
 
     /// Gives up a look that hangs, and says at which device. The next look can be ordered then.
@@ -129,11 +128,10 @@ impl Looker {
         if self.patience_ends().is_none_or(|end| end > now) {
             return None;
         }
-        let Ok(fresh) = Hand::start(Arc::clone(&self.read), Arc::clone(&self.inbox)) else {
-            self.not_before = Some(now + HANGING);
-            return None;
-        };
-        let key = self.under_way.as_ref()?.give_up()?;
+        // Where there is no thread to be had, or the one there is has not come to any device, there is only patience.
+        self.not_before = now + HANGING;
+        let fresh = Hand::start(Arc::clone(&self.read), Arc::clone(&self.inbox)).ok()?;
+        let key = self.under_way.as_ref()?.0.give_up()?;
         self.under_way = None;
         self.hand = fresh;
         self.hanging.push(key.clone());

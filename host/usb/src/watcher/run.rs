@@ -402,3 +402,6 @@ fn timespec(span: Duration) -> Timespec {
     let seconds = i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
     Timespec { tv_sec: seconds, tv_nsec: span.subsec_nanos().into() }
 }
+
+#[cfg(test)]
+mod tests;
