@@ -96,7 +96,16 @@ func TestAPluginOfACrashedAgentLivesOnAndMakesWayForItsSuccessor(t *testing.T) {
 	agent.Crash()
 	makeThePluginComplain(t, agent)
 	bus.Plug("1-2", rig.MemoryStick, "--serial", "AA02")
-	rig.Throughout(t, 3*time.Second, "the orphan", func() error {
+	rig.Until(t, "a log line of the orphan, which nobody reads", func() error {
+		files, _ := filepath.Glob(filepath.Join(agent.StateDir(), "*", "example-device.log"))
+		if len(files) == 1 {
+			if about, err := os.Stat(files[0]); err == nil && about.Size() > 0 {
+				return nil
+			}
+		}
+		return fmt.Errorf("nothing in %v", files)
+	})
+	rig.Throughout(t, 2*time.Second, "the orphan", func() error {
 		if !rig.Alive(orphan.PID) {
 			return fmt.Errorf("it died with the agent's end of its stderr")
 		}
@@ -109,6 +118,9 @@ func TestAPluginOfACrashedAgentLivesOnAndMakesWayForItsSuccessor(t *testing.T) {
 		t.Error("the orphan is still there beside its successor")
 	}
 	agent.WaitHealthy(2)
+	if launches := agent.Launches("example-device"); launches != 3 {
+		t.Errorf("beside the orphan the new agent needed %d launches, not 3", launches)
+	}
 	if !rig.Alive(task.PID) {
 		t.Error("the task did not survive the agent")
 	}
