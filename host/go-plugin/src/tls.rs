@@ -44,9 +44,11 @@ pub enum TlsError {
 
 /// The certificates in a PEM text, DER; at least one.
 pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, TlsError> {
-    let certificates = CertificateDer::pem_slice_iter(pem)
+    let mut certificates = CertificateDer::pem_slice_iter(pem)
         .map(|certificate| certificate.map(|der| der.to_vec()).map_err(TlsError::Pem))
         .collect::<Result<Vec<_>, _>>()?;
+    // An empty one would never be a client's: with no other, the plugin would wait for nobody.
+    certificates.retain(|der| !der.is_empty());
     if certificates.is_empty() { Err(TlsError::NoCertificate) } else { Ok(certificates) }
 }
 

@@ -306,3 +306,11 @@ impl Plugin {
         Ended { status, graceful, took: started.elapsed() }
     }
 }
+
+/// All lines that a plugin wrote to stderr, for the fuzz targets.
+pub(crate) async fn read_log(stderr: &[u8]) -> Vec<LogLine> {
+    let log = std::sync::Arc::new(log::Log::default());
+    lines::read_stderr(stderr, &log).await;
+    let mut reader = log.read();
+    std::iter::from_fn(|| reader.ready()).collect()
+}
