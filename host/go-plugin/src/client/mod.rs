@@ -258,6 +258,11 @@ impl Plugin {
         self.process.log().read()
     }
 
+    /// The end of its log in one line, for an error message; empty if it said nothing.
+    pub fn last_words(&self) -> String {
+        self.process.log().last_words()
+    }
+
     /// Asks for its health as a Go parent does.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use super::encode::{self, Fields};
 use super::file::LogFile;
 
 /// How long a parent that does not read its plugin's log may hold the plugin up, once until it reads again.
-const STALL_MAX: Duration = Duration::from_millis(200);
+const STALL_MAX: Duration = Duration::from_secs(1);
 
 pub(super) struct Sink {
     out: Box<dyn AsFd + Send>,
@@ -85,8 +85,8 @@ impl Sink {
     /// True also for a broken pipe: writing will tell.
     fn writable(&self, within: Duration) -> bool {
         let mut waited = [PollFd::new(&self.out, PollFlags::OUT)];
-        let within = Timespec { tv_sec: 0, tv_nsec: within.subsec_nanos().into() };
-        !matches!(poll(&mut waited, Some(&within)), Ok(0))
+        let within = Timespec::try_from(within).ok();
+        !matches!(poll(&mut waited, within.as_ref()), Ok(0))
     }
 }
 
