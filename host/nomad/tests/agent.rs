@@ -80,14 +80,20 @@ async fn a_plugin_without_schema_is_asked_and_started() {
 
 #[tokio::test]
 async fn a_plugin_that_dies_over_a_question_is_quoted() {
-    let why = agent("die").interrogate().await.unwrap_err();
+    let directory = tempfile::tempdir().unwrap();
+    let mut agent = agent("die");
+    agent.env.push(("TMPDIR".into(), directory.path().into()));
+    let why = agent.interrogate().await.unwrap_err();
     assert!(matches!(why, AgentError::Died { .. }), "{why}");
     assert!(why.to_string().ends_with("; it said: out of oil"), "{why}");
 }
 
 #[tokio::test]
 async fn a_killed_plugin_can_be_launched_again_at_once() {
-    let agent = agent("");
+    // A killed plugin leaves its socket behind.
+    let directory = tempfile::tempdir().unwrap();
+    let mut agent = agent("");
+    agent.env.push(("TMPDIR".into(), directory.path().into()));
     let launched = agent.start(&json!({})).await.unwrap();
     let pid = rustix::process::Pid::from_raw(launched.plugin.pid().try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();

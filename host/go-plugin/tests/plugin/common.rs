@@ -32,6 +32,13 @@ pub(crate) fn launch(deed: &str) -> Launch {
     launch
 }
 
+/// The same for one that will be killed and so leaves its socket behind.
+pub(crate) fn launch_in(directory: &Path, deed: &str) -> Launch {
+    let mut launch = launch(deed);
+    launch.env.push(("TMPDIR".into(), directory.into()));
+    launch
+}
+
 /// The plugin with a test for a parent that holds its pipes. Killed when dropped.
 pub(crate) struct Raw {
     pub(crate) child: Child,

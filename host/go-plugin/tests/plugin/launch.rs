@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use yurt_go_plugin::client::{Launch, LaunchError};
 use yurt_go_plugin::handshake::LineError;
 
-use crate::common::{AGES, HANDSHAKE, Raw, echo, is_alive, launch, signal, socket};
+use crate::common::{AGES, HANDSHAKE, Raw, echo, is_alive, launch, launch_in, signal, socket};
 
 /// The sentence of a launch that must fail.
 async fn refused(launch: &Launch) -> LaunchError {
@@ -61,6 +61,7 @@ async fn a_group_of_the_parents_may_connect() {
     assert_eq!((mode(socket.parent().unwrap()), mode(&socket)), (0o710, 0o660));
     assert_eq!(std::fs::metadata(&socket).unwrap().gid(), group);
     plugin.ping().await.unwrap();
+    plugin.kill().await;
 }
 
 #[tokio::test]
@@ -159,7 +160,8 @@ async fn a_directory_that_is_missing_gets_one_sentence() {
 
 #[tokio::test]
 async fn a_plugin_nobody_wants_any_more_is_killed() {
-    let plugin = launch("").start().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let plugin = launch_in(directory.path(), "").start().await.unwrap();
     let (pid, mut log) = (plugin.pid(), plugin.log());
     drop(plugin);
     tokio::time::timeout(AGES, async { while log.next().await.is_some() {} }).await.unwrap();

@@ -18,7 +18,7 @@ use yurt_go_plugin::proto::grpc_controller_client::GrpcControllerClient;
 use yurt_go_plugin::proto::grpc_stdio_client::GrpcStdioClient;
 use yurt_go_plugin::proto::{ConnInfo, Empty};
 
-use crate::common::{AGES, Raw, descriptors, eventually, is_alive, launch, signal, signals, socket};
+use crate::common::{AGES, Raw, descriptors, eventually, is_alive, launch, launch_in, signal, signals, socket};
 
 const SIGINT: u64 = 1 << 1;
 const SIGPIPE: u64 = 1 << 12;
@@ -116,6 +116,7 @@ async fn several_connections_are_served_side_by_side() {
         GrpcStdioClient::new(channel).stream_stdio(()).await.unwrap();
     }
     plugin.ping().await.unwrap();
+    plugin.kill().await;
 }
 
 #[tokio::test]
@@ -131,6 +132,7 @@ async fn the_standing_streams_are_open_and_silent() {
         () = tokio::time::sleep(Duration::from_millis(200)) => {}
     }
     plugin.ping().await.unwrap();
+    plugin.kill().await;
 }
 
 #[tokio::test]
@@ -142,6 +144,7 @@ async fn services_that_are_not_there_are_unimplemented() {
     let codec = tonic_prost::ProstCodec::<Empty, Empty>::default();
     let why = client.unary(tonic::Request::new(Empty {}), path, codec).await.unwrap_err();
     assert_eq!(why.code(), Code::Unimplemented);
+    plugin.kill().await;
 }
 
 #[tokio::test]
@@ -168,7 +171,8 @@ async fn a_plugin_outlives_its_parent_and_logs_to_its_file_then() {
 
 #[tokio::test]
 async fn a_careless_child_holds_neither_pipe_to_the_parent_nor_an_ignored_signal() {
-    let mut raw = Raw::start("child", &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let mut raw = Raw::start("child", &[("TMPDIR", directory.path())]);
     let mut line = String::new();
     raw.stderr.as_mut().unwrap().read_line(&mut line).unwrap();
     let child = LogLine::parse(&line).fields["child"].as_u64().unwrap().try_into().unwrap();
@@ -196,7 +200,8 @@ async fn a_careless_child_holds_neither_pipe_to_the_parent_nor_an_ignored_signal
 
 #[tokio::test]
 async fn a_killed_plugin_is_noticed() {
-    let plugin = launch("").start().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let plugin = launch_in(directory.path(), "").start().await.unwrap();
     plugin.ping().await.unwrap();
     signal(plugin.pid(), Signal::KILL);
     let status = tokio::time::timeout(AGES, plugin.died()).await.unwrap();
@@ -218,7 +223,8 @@ async fn a_plugin_that_does_not_end_after_shutdown_is_killed_after_two_seconds()
 
 #[tokio::test]
 async fn a_dead_plugin_whose_child_holds_its_stderr_is_not_noticed_until_the_child_ends() {
-    let plugin = launch("heir").start().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let plugin = launch_in(directory.path(), "heir").start().await.unwrap();
     let line = plugin.log().find(|line| line.message == "a child").await.unwrap();
     let child = u32::try_from(line.fields["child"].as_u64().unwrap()).unwrap();
     signal(plugin.pid(), Signal::KILL);
