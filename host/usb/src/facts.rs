@@ -13,7 +13,7 @@ use serde::Serialize;
 pub struct Snapshot {
     /// Grows by one with every snapshot of this process; 0 is the empty snapshot before the first look.
     pub number: u32,
-    /// Ordered by [`Device::key`]. Shared, so that a snapshot after one event costs one device.
+    /// Ordered by [`Device::key`]. Shared, so that whoever keeps one of them copies nothing.
     pub devices: Vec<Arc<Device>>,
     /// Why there may be nothing to see: no bus, no permission. Empty when all is well. For people.
     pub trouble: Vec<String>,

@@ -4,6 +4,8 @@ mod counters;
 mod descriptors;
 mod device;
 pub mod facts;
+#[doc(hidden)]
+pub mod fuzzing;
 mod key;
 mod link;
 mod names;

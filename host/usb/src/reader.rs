@@ -48,7 +48,7 @@ impl Reader {
     /// All devices in order of their keys, and why some or all of them may be missing.
     #[must_use]
     pub fn full(&self) -> (Vec<Arc<Device>>, Vec<String>) {
-        let devices = match self.all() {
+        let devices = match self.all(&|_| true) {
             Ok(devices) => devices,
             Err(why) => return (Vec::new(), vec![why]),
         };
@@ -58,14 +58,23 @@ impl Reader {
         (devices, trouble)
     }
 
-    /// All devices in order of their keys, their serials not compared; or why there is no bus to look at.
-    pub(crate) fn all(&self) -> Result<Vec<Device>, String> {
+    /// All wanted devices in order of their keys, their serials not compared; or why there is no bus to look at.
+    pub(crate) fn all(&self, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Device>, String> {
         self.localities.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let (sys, names) = self.names().map_err(|error| no_bus(&self.roots.sys, &error))?;
         let places = Places::open(&self.roots);
-        let mut devices: Vec<Device> = names.iter().filter_map(|name| self.read(&sys, name, &places)).collect();
+        let wanted = names.iter().filter(|name| wanted(name));
+        let mut devices: Vec<Device> = wanted.filter_map(|name| self.read(&sys, name, &places)).collect();
         devices.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(devices)
+    }
+
+    /// The wanted ones of some devices, each as it is now.
+    pub(crate) fn several(&self, keys: &[String], wanted: &dyn Fn(&str) -> bool) -> Vec<(String, Option<Device>)> {
+        let sys = tree::root(&self.roots.sys).ok();
+        let places = Places::open(&self.roots);
+        let wanted = keys.iter().filter(|key| key::is_device(key) && wanted(key));
+        wanted.map(|key| (key.clone(), sys.as_ref().and_then(|sys| self.read(sys, key, &places)))).collect()
     }
 
     /// One device as it is now; none where there is no such device. Its serial is not compared with others'.
@@ -117,10 +126,9 @@ impl Reader {
         let none = !devices.is_empty() && devices.iter().all(|device| device.nodes.is_empty());
         none.then(|| {
             format!(
-                "{} holds no node of the {} USB devices that the kernel knows: none of them can be handed out. \
+                "{} holds no node of any USB device that the kernel knows: none of them can be handed out. \
                  Give this process the host's /dev.",
-                self.roots.dev.join("bus/usb").display(),
-                devices.len()
+                self.roots.dev.join("bus/usb").display()
             )
         })
     }

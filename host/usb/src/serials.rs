@@ -6,10 +6,11 @@ use crate::facts::{Device, Presence, SerialQuality};
 
 /// Marks equal serials of equal products as shared, and those that are alone again as unique.
 ///
-/// Missing and placeholder serials, and the serials of absent devices, stay what they are. A device is copied only where its mark changes.
+/// Missing and placeholder serials stay what they are. An absent device makes nobody's serial a shared one: what is gone
+/// from one port may be at another. A device is copied only where its mark changes.
 pub(crate) fn compare(devices: &mut [Arc<Device>]) {
-    let mut owners: HashMap<(u16, u16, String), u32> = HashMap::new();
-    for device in devices.iter() {
+    let mut owners: HashMap<Serial, u32> = HashMap::new();
+    for device in devices.iter().filter(|device| device.life.presence != Presence::Absent) {
         if let Some(serial) = comparable(device) {
             *owners.entry(serial).or_default() += 1;
         }
@@ -24,11 +25,12 @@ pub(crate) fn compare(devices: &mut [Arc<Device>]) {
     }
 }
 
-/// Vendor, product and serial of a device whose serial might stand for it; none where there is no such serial, and for
-/// an absent device.
-pub(crate) fn comparable(device: &Device) -> Option<(u16, u16, String)> {
+/// Vendor, product, serial.
+pub(crate) type Serial = (u16, u16, String);
+
+/// The serial of a device where it might stand for it.
+pub(crate) fn comparable(device: &Device) -> Option<Serial> {
     let serial = device.serial.as_ref()?;
-    let fit = matches!(device.serial_quality, SerialQuality::Unique | SerialQuality::Shared)
-        && device.life.presence != Presence::Absent;
-    fit.then(|| (device.vendor_id, device.product_id, serial.text.clone()))
+    matches!(device.serial_quality, SerialQuality::Unique | SerialQuality::Shared)
+        .then(|| (device.vendor_id, device.product_id, serial.text.clone()))
 }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     facts::{Device, Former, Presence, SerialQuality},
-    serials,
+    serials::{self, Serial},
 };
 
 /// Former occupants that are told of one port; one more is kept, since the present one may be the newest of them.
@@ -32,8 +32,6 @@ struct Port {
     generation: u32,
     before: VecDeque<Former>,
 }
-
-type Serial = (u16, u16, String);
 
 /// What makes a device the same one when it is plugged again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -91,8 +89,7 @@ impl History {
         }
     }
 
-    /// Marks serials that are not one device's only, now or in the past. Absent devices have no say: what is gone from
-    /// one port may be at another.
+    /// Marks serials that are not one device's only, now or in the past.
     pub(super) fn compare_serials(&mut self, devices: &mut [Arc<Device>]) {
         serials::compare(devices);
         for device in devices.iter().filter(|device| device.serial_quality == SerialQuality::Shared) {

@@ -25,6 +25,8 @@ pub(super) struct News {
     pub(super) rescan: bool,
     /// The answer to the one look that is under way.
     pub(super) looked: Option<Looked>,
+    /// Devices at which looks hung that have ended now.
+    pub(super) unhung: Vec<String>,
     pub(super) libusb: libusb::Heard,
 }
 

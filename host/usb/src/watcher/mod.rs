@@ -3,13 +3,14 @@
 //! Three threads that sleep while nothing happens:
 //!
 //! - the *watcher* ([`run`]) owns all state, hears the kernel's events and never waits for a device;
-//! - the *looker* ([`looker`]) reads sysfs when it is told to: a read may hang as long as a device that does not answer;
+//! - the *looker* ([`looker`]) reads sysfs when it is told to: a read may hang as long as a device that is sick;
 //! - *libusb* ([`libusb`]), on the machine's own bus only, is a second witness: it tells of arrivals and departures on
 //!   its own, and its list is held against ours.
 //!
 //! What they have to say to the watcher goes through one [`inbox`] that cannot grow. The newest snapshot stands in a
 //! `watch` channel: no reader of it ever waits for a look.
 
+mod check;
 mod history;
 mod inbox;
 mod libusb;
@@ -64,10 +65,9 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Watcher {
     reader: Arc<Reader>,
-    inbox: Option<Arc<Inbox>>,
-    libusb: Option<Arc<Libusb>>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
-    workers: Vec<Worker>,
+    /// None: they could not be started, and the one snapshot says why.
+    threads: Option<Threads>,
 }
 
 impl Watcher {
@@ -76,13 +76,17 @@ impl Watcher {
     pub fn start(roots: Roots, settings: Settings) -> Self {
         let (sender, snapshots) = watch::channel(Arc::default());
         let reader = Arc::new(Reader::new(roots.clone()));
-        let mut watcher = Self { reader, inbox: None, libusb: None, snapshots, workers: Vec::new() };
-        if let Err((sender, error)) = watcher.set_going(roots, settings, sender) {
-            let trouble = format!("USB devices cannot be watched, this process gets no more from the kernel: {error}.");
-            tracing::error!("{trouble}");
-            sender.send_replace(Arc::new(Snapshot { number: 1, devices: Vec::new(), trouble: vec![trouble] }));
-        }
-        watcher
+        let threads = match Threads::start(roots, settings, &reader, &sender) {
+            Ok(threads) => Some(threads),
+            Err(error) => {
+                let trouble =
+                    format!("USB devices cannot be watched: the system has no thread or file left for it: {error}.");
+                tracing::error!("{trouble}");
+                sender.send_replace(Arc::new(Snapshot { number: 1, devices: Vec::new(), trouble: vec![trouble] }));
+                None
+            }
+        };
+        Self { reader, snapshots, threads }
     }
 
     /// The newest snapshot and word of every newer one. Number 0: nothing has been looked at yet.
@@ -108,56 +112,49 @@ impl Watcher {
     }
 
     fn tell(&self, change: impl FnOnce(&mut inbox::News)) {
-        if let Some(inbox) = &self.inbox {
-            inbox.put(change);
+        if let Some(threads) = &self.threads {
+            threads.inbox.put(change);
         }
     }
 }
 
-impl Watcher {
-    /// Starts the threads; gives the channel back with what was in the way.
-    fn set_going(
-        &mut self,
-        roots: Roots,
-        settings: Settings,
-        sender: watch::Sender<Arc<Snapshot>>,
-    ) -> Result<(), (watch::Sender<Arc<Snapshot>>, io::Error)> {
-        let spare = sender.clone();
-        self.start_threads(roots, settings, sender).map_err(|error| (spare, error))
-    }
+/// What runs. Dropping it ends all of it.
+#[derive(Debug)]
+struct Threads {
+    inbox: Arc<Inbox>,
+    libusb: Option<Arc<Libusb>>,
+    workers: Vec<Worker>,
+}
 
-    fn start_threads(
-        &mut self,
+impl Threads {
+    fn start(
         roots: Roots,
         settings: Settings,
-        sender: watch::Sender<Arc<Snapshot>>,
-    ) -> io::Result<()> {
+        reader: &Arc<Reader>,
+        sender: &watch::Sender<Arc<Snapshot>>,
+    ) -> io::Result<Self> {
         let inbox = Arc::new(Inbox::new()?);
-        let (looker, worker) = Looker::start(Arc::clone(&self.reader), Arc::clone(&inbox))?;
-        self.workers.push(worker);
+        let mut threads = Self { inbox: Arc::clone(&inbox), libusb: None, workers: Vec::new() };
         if roots.is_system() {
             let (libusb, worker) = Libusb::start(Arc::clone(&inbox))?;
-            self.workers.push(worker);
-            self.libusb = Some(libusb);
+            threads.libusb = Some(libusb);
+            threads.workers.push(worker);
         }
-        let ours = (Arc::clone(&self.reader), Arc::clone(&inbox));
-        let run = Run::new(roots, settings, ours, (looker, self.libusb.clone()), sender);
-        self.workers.push(Worker::spawn("usb-watch", move || run.run())?);
-        self.inbox = Some(inbox);
-        Ok(())
+        let looker = Looker::start(looker::of(Arc::clone(reader)), Arc::clone(&inbox))?;
+        let libusb = threads.libusb.clone();
+        let run = Run::new(roots, settings, Arc::clone(reader), inbox, looker, libusb, sender.clone());
+        threads.workers.push(Worker::spawn("usb-watch", move || run.run())?);
+        Ok(threads)
     }
 }
 
-impl Drop for Watcher {
+impl Drop for Threads {
     fn drop(&mut self) {
-        self.tell(|news| news.stop = true);
+        self.inbox.put(|news| news.stop = true);
         if let Some(libusb) = &self.libusb {
             libusb.stop();
         }
         let until = Instant::now() + PATIENCE;
-        // The watcher first: with it the looker's orders end.
-        while let Some(worker) = self.workers.pop() {
-            worker.end(until);
-        }
+        self.workers.drain(..).for_each(|worker| worker.end(until));
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::{
     Settings,
+    check::Check,
     inbox::{Inbox, News},
     libusb::{self, Libusb},
     looker::{Look, Looked, Looker, Seen},
@@ -35,8 +36,6 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(300);
 /// Where no event can be heard, looking is all there is.
 const LAST_RETRY_DEAF: Duration = Duration::from_secs(10);
-/// libusb's list is held against ours this long after a change, if it is quiet then.
-const CHECK_PAUSE: Duration = Duration::from_millis(250);
 
 /// All that the thread owns.
 pub(super) struct Run {
@@ -44,7 +43,7 @@ pub(super) struct Run {
     reader: Arc<Reader>,
     inbox: Arc<Inbox>,
     looker: Looker,
-    libusb: Option<Arc<Libusb>>,
+    check: Option<Check>,
     sender: watch::Sender<Arc<Snapshot>>,
     table: Table,
     socket: Option<Socket>,
@@ -61,7 +60,6 @@ pub(super) struct Run {
     last_full: Option<(Duration, Instant)>,
     retry: Option<Instant>,
     pause: Duration,
-    check: Check,
 }
 
 /// The look that is under way.
@@ -82,23 +80,14 @@ enum Why {
     Looked,
 }
 
-/// The comparison with libusb's list.
-#[derive(Debug, Default)]
-struct Check {
-    /// When it is due, if it is quiet then.
-    due: Option<Instant>,
-    /// Something happened since the list was asked for.
-    stale: bool,
-    /// The disagreement that was found last.
-    told: Vec<(u8, u8)>,
-}
-
 impl Run {
     pub(super) fn new(
         roots: Roots,
         settings: Settings,
-        (reader, inbox): (Arc<Reader>, Arc<Inbox>),
-        (looker, libusb): (Looker, Option<Arc<Libusb>>),
+        reader: Arc<Reader>,
+        inbox: Arc<Inbox>,
+        looker: Looker,
+        libusb: Option<Arc<Libusb>>,
         sender: watch::Sender<Arc<Snapshot>>,
     ) -> Self {
         Self {
@@ -106,7 +95,7 @@ impl Run {
             reader,
             inbox,
             looker,
-            libusb,
+            check: libusb.map(Check::new),
             sender,
             table: Table::new(settings),
             socket: None,
@@ -118,7 +107,6 @@ impl Run {
             last_full: None,
             retry: None,
             pause: FIRST_RETRY,
-            check: Check::default(),
         }
     }
 
@@ -133,11 +121,12 @@ impl Run {
             let now = Instant::now();
             let news = self.inbox.take();
             if news.stop {
-                return;
+                return self.looker.end();
             }
             // Events first: what a look saw may be older.
             self.hear(now);
             self.read(news, now);
+            self.give_up(now);
             self.table.expire(now);
             if self.table.take_overrun() {
                 self.look_soon(now + AFTER_LOSS);
@@ -149,7 +138,10 @@ impl Run {
                 }
                 self.look_soon(now);
             }
-            self.cross_check(now);
+            let quiet = self.is_quiet();
+            if let Some(check) = &mut self.check {
+                check.ask(now, quiet);
+            }
             if self.table.take_changed() {
                 self.publish(now, Why::Changed);
             }
@@ -172,14 +164,17 @@ impl Run {
             "{source} cannot be heard: {error}. Changes of USB devices are noticed late, by looking every {} seconds.",
             LAST_RETRY_DEAF.as_secs()
         );
-        if self.deaf.as_ref() != Some(&why) {
-            tracing::warn!("{why}");
-        }
         (self.socket, self.deaf) = (None, Some(why));
     }
 
     fn wait(&self) {
-        let due = [self.next_order(), self.table.next_end(), self.retry, self.check.due];
+        let due = [
+            self.next_order(),
+            self.table.next_end(),
+            self.retry,
+            self.looker.patience_ends(),
+            self.check.as_ref().and_then(Check::due),
+        ];
         let timeout =
             due.into_iter().flatten().min().map(|due| timespec(due.saturating_duration_since(Instant::now())));
         let mut fds = vec![PollFd::new(&self.inbox, PollFlags::IN)];
@@ -217,12 +212,11 @@ impl Run {
 
     fn note(&mut self, event: &Uevent, now: Instant) {
         self.table.note(event, now);
-        self.check.stale = true;
         if self.no_bus.is_some() {
             self.look_soon(now + AFTER_LOSS);
         }
-        if let Some(libusb) = &self.libusb {
-            libusb.retry();
+        if let Some(check) = &mut self.check {
+            check.stir();
         }
     }
 
@@ -237,21 +231,33 @@ impl Run {
         if let Some(looked) = news.looked {
             self.take(looked, now);
         }
+        for key in news.unhung {
+            tracing::info!(device = key, "the USB device can be read again");
+            self.looker.ended(&key);
+            self.table.unhung(&key, now);
+            self.publish(now, Why::Looked);
+        }
         self.listen(news.libusb, now);
     }
 
     fn take(&mut self, looked: Looked, now: Instant) {
         let order = self.under_way.take();
+        self.looker.done();
         match looked.seen {
-            Seen::Some(devices) => self.table.some(devices, looked.started, now),
-            Seen::Full(seen) => {
-                self.last_full = Some((now.saturating_duration_since(looked.started), now));
-                let (devices, no_bus) = match seen {
-                    Ok(devices) => (devices, None),
-                    Err(why) => (Vec::new(), Some(why)),
+            Seen::Some(devices) => self.table.some(devices, looked.ordered, now),
+            Seen::Full { devices, left_out } => {
+                self.last_full = Some((now.saturating_duration_since(looked.ordered), now));
+                let (devices, left_out) = match devices {
+                    Ok(devices) => {
+                        self.no_bus = None;
+                        (devices, left_out)
+                    }
+                    Err(why) => {
+                        self.no_bus = Some(why);
+                        (Vec::new(), Vec::new())
+                    }
                 };
-                self.no_bus = no_bus;
-                self.table.full(devices, looked.started, now);
+                self.table.full(devices, &left_out, looked.ordered, now);
                 let changed = self.table.take_changed();
                 self.publish(
                     now,
@@ -265,6 +271,17 @@ impl Run {
         }
     }
 
+    /// Leaves a look that hangs alone with its device.
+    fn give_up(&mut self, now: Instant) {
+        let Some(key) = self.looker.give_up(now) else { return };
+        self.table.hung(&key);
+        if let Some(Order::Full { forced }) = self.under_way.take() {
+            self.forced |= forced;
+            self.full = Some(now);
+        }
+        self.publish(now, Why::Looked);
+    }
+
     /// Orders the look that is due, if none is under way.
     fn order(&mut self, now: Instant) {
         if self.under_way.is_some() || self.next_order().is_none_or(|due| due > now) {
@@ -274,10 +291,10 @@ impl Run {
             self.full = None;
             self.table.full_begins();
             self.under_way = Some(Order::Full { forced: std::mem::take(&mut self.forced) });
-            self.looker.order(Look::Full);
+            self.looker.order(Look::Full, now);
         } else {
             self.under_way = Some(Order::Some);
-            self.looker.order(Look::Some(self.table.ask(now)));
+            self.looker.order(Look::Some(self.table.ask(now)), now);
         }
     }
 
@@ -300,9 +317,6 @@ impl Run {
     }
 
     fn listen(&mut self, heard: libusb::Heard, now: Instant) {
-        if heard.started {
-            self.check.due = Some(now);
-        }
         for (arrived, bus, address) in heard.hotplug {
             let known = self.table.places().contains(&(bus, address));
             if arrived && !known && !self.table.is_any_unread() {
@@ -314,45 +328,18 @@ impl Run {
         if heard.lost {
             self.look_soon(now + AFTER_LOSS);
         }
-        if let Some(list) = heard.list {
-            self.compare(list, now);
+        let Some(check) = &mut self.check else { return };
+        if heard.started {
+            check.plan(now);
+        }
+        if heard.list.is_some_and(|list| check.compare(&list, &self.table.places(), now)) {
+            self.look_soon(now);
         }
     }
 
-    /// Asks for libusb's list once nothing is going on.
-    fn cross_check(&mut self, now: Instant) {
-        let Some(libusb) = &self.libusb else {
-            self.check.due = None;
-            return;
-        };
-        if self.check.due.is_none_or(|due| due > now) {
-            return;
-        }
-        if self.table.is_ready() && self.table.is_quiet() && self.full.is_none() && self.under_way.is_none() {
-            self.check = Check { due: None, stale: false, told: std::mem::take(&mut self.check.told) };
-            libusb.list();
-        } else {
-            self.check.due = Some(now + CHECK_PAUSE);
-        }
-    }
-
-    fn compare(&mut self, list: Vec<(u8, u8)>, now: Instant) {
-        if self.check.stale {
-            self.check.due = Some(now + CHECK_PAUSE);
-            return;
-        }
-        let ours = self.table.places();
-        let mut apart: Vec<(u8, u8)> = list.iter().filter(|place| !ours.contains(place)).copied().collect();
-        apart.extend(ours.iter().filter(|place| !list.contains(place)));
-        apart.sort_unstable();
-        if apart != self.check.told {
-            if !apart.is_empty() {
-                tracing::warn!("sysfs and libusb do not agree on the devices (bus, address) {apart:?}; looking again");
-                self.look_soon(now);
-                self.check.due = Some(now + Duration::from_secs(1));
-            }
-            self.check.told = apart;
-        }
+    /// All that is known has been looked at.
+    fn is_quiet(&self) -> bool {
+        self.table.is_ready() && self.table.is_quiet() && self.full.is_none() && self.under_way.is_none()
     }
 
     fn publish(&mut self, now: Instant, why: Why) {
@@ -361,8 +348,11 @@ impl Run {
         }
         let devices = self.table.snapshot(now);
         let nodes = if self.no_bus.is_none() { self.reader.no_nodes(&devices) } else { None };
-        let trouble: Vec<String> = [&self.no_bus, &nodes, &self.deaf].into_iter().flatten().cloned().collect();
+        let mut trouble: Vec<String> = [&self.no_bus, &nodes, &self.deaf].into_iter().flatten().cloned().collect();
         self.plan_retry(now, !trouble.is_empty());
+        trouble.extend(self.looker.hanging().iter().map(|key| {
+            format!("The device at port {key} does not answer the kernel and cannot be read. The others can.")
+        }));
         let last = self.sender.borrow().clone();
         let news = match why {
             Why::Asked => true,
@@ -373,7 +363,9 @@ impl Run {
             for why in trouble.iter().filter(|why| !last.trouble.contains(why)) {
                 tracing::warn!("{why}");
             }
-            self.check.due = self.libusb.as_ref().map(|_| now + CHECK_PAUSE);
+            if let Some(check) = &mut self.check {
+                check.plan(now);
+            }
             let number = last.number.saturating_add(1);
             self.sender.send_replace(Arc::new(Snapshot { number, devices, trouble }));
         }

@@ -193,18 +193,21 @@ impl Table {
         self.left = Some(HashSet::new());
     }
 
-    /// Takes in what a full look saw.
-    pub(super) fn full(&mut self, devices: Vec<Device>, started: Instant, now: Instant) {
+    /// Takes in what a full look saw of all but the devices that it left out.
+    pub(super) fn full(&mut self, devices: Vec<Device>, left_out: &[String], started: Instant, now: Instant) {
         let left = self.left.take().unwrap_or_default();
         let first = !std::mem::replace(&mut self.looked, true);
         let mut seen: BTreeMap<String, Device> =
             devices.into_iter().map(|device| (device.key.clone(), device)).collect();
         // What was touched since has a look of its own to come, which knows more.
-        let settled: Vec<String> =
-            self.slots.iter().filter(|(_, slot)| slot.touched <= started).map(|(key, _)| key.clone()).collect();
+        let untouched = self.slots.iter().filter(|(key, slot)| slot.touched <= started && !left_out.contains(key));
+        let settled: Vec<String> = untouched.map(|(key, _)| key.clone()).collect();
         for key in settled {
-            let device = seen.remove(&key);
-            self.take(&key, device, started, now);
+            // One that has just come may have ended the absence of another.
+            if self.slots.contains_key(&key) {
+                let device = seen.remove(&key);
+                self.take(&key, device, started, now);
+            }
         }
         for (key, device) in seen {
             if self.slots.contains_key(&key) || left.contains(&key) {
@@ -249,6 +252,10 @@ impl Table {
             return;
         }
         if !slot.is_present() {
+            // Come back, and nobody said so.
+            if let Some(device) = found {
+                slot.arrive(now, Some(device));
+            }
             return;
         }
         let heard = slot.burst.is_some_and(|burst| burst.due() <= started);
@@ -371,6 +378,22 @@ impl Table {
                 key.clone()
             })
             .collect()
+    }
+
+    /// The look that is under way hangs at a device and has been given up: all others may be asked for again.
+    pub(super) fn hung(&mut self, key: &str) {
+        self.left = None;
+        for (other, slot) in &mut self.slots {
+            slot.asked &= other == key;
+        }
+    }
+
+    /// The look that hung at a device has ended: another one has to tell what it is now.
+    pub(super) fn unhung(&mut self, key: &str, now: Instant) {
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.asked = false;
+        }
+        self.stirred(key, now, false);
     }
 
     /// When a device has to be looked at next.
@@ -502,3 +525,6 @@ fn is_one(a: &Device, b: &Device) -> bool {
 fn milliseconds(span: Duration) -> u32 {
     u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;
