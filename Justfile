@@ -19,7 +19,7 @@ lint:
     cargo clippy --workspace --all-targets -- -D warnings
     cd guests && cargo fmt --all --check && cargo clippy --all-targets -- -D warnings
     cargo deny --offline check bans licenses sources
-    cargo machete --with-metadata
+    cargo machete
 
 # The guests as components, in guests/target/components.
 guests:

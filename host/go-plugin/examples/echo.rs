@@ -4,11 +4,13 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::print_stdout)]
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tracing::Level;
-use yurt_go_plugin::server::{Invocation, ServeOptions, invocation, serve};
+use yurt_go_plugin::server::{Environment, Invocation, ServeError, ServeOptions, invocation, serve};
 use yurt_go_plugin::{Handshake, log};
 
 const HANDSHAKE: Handshake =
@@ -31,55 +33,15 @@ fn main() -> ExitCode {
     if let Some(file) = std::env::var_os("ECHO_LOG") {
         control.fall_back_to(file.into());
     }
-    match deed.as_str() {
-        "print-first" => println!("hello from a library"),
-        "end-at-once" => {
-            tracing::info!("starting");
-            tracing::error!(file = "/etc/echo", "cannot read the settings");
-            return ExitCode::from(3);
-        }
-        "hang" => {
-            tracing::warn!("waiting for a lock");
-            loop {
-                std::thread::park();
-            }
-        }
-        "close-stdout" => {
-            tracing::warn!("closing stdout");
-            drop(std::process::Command::new("true").status());
-            let nothing = std::fs::File::open("/dev/null").expect("there is a /dev/null");
-            rustix::stdio::dup2_stdout(nothing).expect("stdout can be replaced");
-            loop {
-                std::thread::park();
-            }
-        }
-        _ => {}
+    if let Some(end) = before_serving(&deed) {
+        return end;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let options = ServeOptions::default();
-    let end = std::sync::Arc::clone(&options.end);
-    let served = runtime.block_on(async {
-        tokio::spawn(async move {
-            match deed.as_str() {
-                "talk" => talk(),
-                "beat" => loop {
-                    tracing::info!("beat");
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                },
-                "flood" => (0..20_000).for_each(|number| tracing::info!(number, "{}", "x".repeat(200))),
-                "child" => {
-                    // Careless on purpose: standard input and output are inherited.
-                    let child =
-                        std::process::Command::new("sleep").arg("60").stderr(std::process::Stdio::null()).spawn();
-                    tracing::info!(child = child.map(|child| child.id()).unwrap_or_default(), "a child");
-                }
-                "end-itself" => end.notify_one(),
-                _ => tracing::info!("serving"),
-            }
-        });
-        serve(&HANDSHAKE, environment, tonic::service::Routes::default(), options).await
-    });
+    let served = runtime.block_on(run(deed.clone(), environment, control));
     runtime.shutdown_background();
+    if deed == "linger" {
+        hang();
+    }
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -87,6 +49,84 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn run(deed: String, mut environment: Environment, control: log::Control) -> Result<(), ServeError> {
+    if deed == "ignore-certificate" {
+        environment.client_certificates = None;
+    }
+    let options = ServeOptions::default();
+    let end = Arc::clone(&options.end);
+    tokio::spawn(async move {
+        while_serving(&deed, &control, &end).await;
+        tracing::info!("end of {deed}");
+    });
+    serve(&HANDSHAKE, environment, tonic::service::Routes::default(), options).await
+}
+
+fn hang() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+fn before_serving(deed: &str) -> Option<ExitCode> {
+    match deed {
+        "print-first" => println!("hello from a library"),
+        "end-at-once" => {
+            tracing::info!("starting");
+            tracing::error!(file = "/etc/echo", "cannot read the settings");
+            return Some(ExitCode::from(3));
+        }
+        "hang" => {
+            tracing::warn!("waiting for a lock");
+            hang();
+        }
+        "close-stdout" => {
+            tracing::warn!("closing stdout");
+            let nothing = std::fs::File::open("/dev/null").expect("there is a /dev/null");
+            rustix::stdio::dup2_stdout(nothing).expect("stdout can be replaced");
+            hang();
+        }
+        _ => {}
+    }
+    None
+}
+
+async fn while_serving(deed: &str, control: &log::Control, end: &Notify) {
+    match deed {
+        "talk" => talk(),
+        "beat" => loop {
+            tracing::info!("beat");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        },
+        "quieten" => {
+            for level in [Level::DEBUG, Level::WARN] {
+                control.set_level(level);
+                tracing::debug!("debug at {}", level.as_str().to_lowercase());
+                tracing::warn!("warn at {}", level.as_str().to_lowercase());
+            }
+            control.set_level(Level::TRACE);
+        }
+        "flood" => (0..5000).for_each(|number| tracing::info!(number, "{}", "x".repeat(200))),
+        "chorus" => {
+            let sing = |voice: usize| (0..50).for_each(|_| tracing::info!(voice, "{}", "la ".repeat(3000)));
+            let voices: Vec<_> = (0..8).map(|voice| std::thread::spawn(move || sing(voice))).collect();
+            voices.into_iter().for_each(|voice| voice.join().expect("a voice"));
+        }
+        // Careless on purpose: the one inherits stdin and stdout, the other stderr as well.
+        "child" => child(Command::new("sleep").arg("60").stderr(Stdio::null())),
+        "heir" => child(Command::new("sleep").arg("60")),
+        "end-itself" => end.notify_one(),
+        _ => {}
+    }
+}
+
+// It is to outlive this process.
+#[allow(clippy::zombie_processes)]
+fn child(command: &mut Command) {
+    let child = command.spawn().expect("sleep is a program");
+    tracing::info!(child = child.id(), "a child");
 }
 
 /// Everything that a log line can have.
@@ -98,8 +138,7 @@ fn talk() {
     tracing::info!("@level" = 7, "@message" = true, "@timestamp" = "now", "@module" = 1.5, "names of the parent's");
     tracing::info!(message = 5);
     tracing::error!(text = "y".repeat(100_000), "{}", "z".repeat(200_000));
-    let _ =
-        std::thread::Builder::new().name("worker".into()).spawn(|| panic!("out of\nideas")).map(|thread| thread.join());
+    let worker = std::thread::Builder::new().name("worker".into());
+    let _ = worker.spawn(|| panic!("out of\nideas")).map(|thread| thread.join());
     tracing::trace!("too low");
-    tracing::info!("end of talk");
 }

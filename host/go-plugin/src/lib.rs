@@ -14,6 +14,8 @@
 //! [`tonic::service::Routes`].
 
 pub mod client;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handshake;
 pub mod log;
 pub mod proto;

@@ -44,9 +44,11 @@ pub enum TlsError {
 
 /// The certificates in a PEM text, DER; at least one.
 pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, TlsError> {
-    let certificates = CertificateDer::pem_slice_iter(pem)
+    let mut certificates = CertificateDer::pem_slice_iter(pem)
         .map(|certificate| certificate.map(|der| der.to_vec()).map_err(TlsError::Pem))
         .collect::<Result<Vec<_>, _>>()?;
+    // An empty one would never be a client's: with no other, the plugin would wait for nobody.
+    certificates.retain(|der| !der.is_empty());
     if certificates.is_empty() { Err(TlsError::NoCertificate) } else { Ok(certificates) }
 }
 
@@ -247,5 +249,79 @@ impl SignatureVerificationAlgorithm for EcdsaP521Sha512 {
 
     fn signature_alg_id(&self) -> AlgorithmIdentifier {
         alg_id::ECDSA_SHA512
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    /// What the client reads, or the first failure.
+    async fn exchanged(
+        client: &Identity,
+        server: &Identity,
+        accepts: &Identity,
+        expects: &Identity,
+    ) -> std::io::Result<String> {
+        let acceptor = server.acceptor(&[accepts.der().to_vec()]).unwrap();
+        let connector = client.connector(expects.der().to_vec()).unwrap();
+        let (near, far) = duplex(4096);
+        let serving = tokio::spawn(async move {
+            let mut stream = acceptor.accept(far).await?;
+            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(ALPN));
+            stream.write_all(b"hello").await?;
+            stream.shutdown().await
+        });
+        let mut stream = connector.connect(server_name(), near).await?;
+        let mut read = String::new();
+        let answer = stream.read_to_string(&mut read).await;
+        serving.await.unwrap()?;
+        answer.map(|_| read)
+    }
+
+    #[tokio::test]
+    async fn two_sides_that_know_each_others_certificate_speak() {
+        let (client, server) = (Identity::generate().unwrap(), Identity::generate().unwrap());
+        assert_eq!(exchanged(&client, &server, &client, &server).await.unwrap(), "hello");
+    }
+
+    #[tokio::test]
+    async fn a_stranger_is_refused_by_either_side() {
+        let [client, server, other] = std::array::from_fn(|_| Identity::generate().unwrap());
+        assert!(exchanged(&other, &server, &client, &server).await.is_err());
+        assert!(exchanged(&client, &other, &client, &server).await.is_err());
+    }
+
+    #[test]
+    fn certificates_are_read_back_from_the_environments_form() {
+        let identity = Identity::generate().unwrap();
+        assert_eq!(certificates(identity.pem().as_bytes()).unwrap(), [identity.der()]);
+        assert!(matches!(certificates(b""), Err(TlsError::NoCertificate)));
+    }
+
+    /// Made with OpenSSL: a public key on P-521, and its signature of `message`.
+    const KEY: &str = "04017c1196b6ab9629027cac09a9440d5cd467ab9d9e89a95da91e3ba13997aceadf7db7619980326e970a0a5c2407862cda06\
+        961fce6597cd1ded3d41b371705e92160077c5d12a3ab8794510c31b916be14802dc4fd9be3a301cde6136ffdca57318c72f00c8b098e89e03a4\
+        f8038172652bc4e1e9bea3cbe269aac252181b9487b07fdc";
+    const SIGNATURE: &str = "308186024103db64ac22af5403665272e93618714d06fa946c62b1f966fbada252c6d756015e54648db1c01c3d8c565d\
+        2ed350aa3e728c4917d389b1bfc95a18fb360f65defd0241334b084a6b624ce555bf5213a55aa0220ae09aae0d4881d9ac13001db64ca4c4a6f3\
+        256ea306e2e760596b85a2f20dc18e9dbe7dfbf1872aab2296b379830af99f";
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        hex.as_bytes().chunks(2).map(digits).collect()
+    }
+
+    #[test]
+    fn signatures_on_the_curve_of_gos_keys_are_verified() {
+        let (key, signature) = (bytes(KEY), bytes(SIGNATURE));
+        let verify =
+            |key: &[u8], message: &[u8], signature: &[u8]| EcdsaP521Sha512.verify_signature(key, message, signature);
+        assert!(verify(&key, b"message", &signature).is_ok());
+        assert!(verify(&key, b"massage", &signature).is_err());
+        assert!(verify(&key, b"message", b"").is_err());
+        assert!(verify(&[4; 133], b"message", &signature).is_err());
     }
 }

@@ -324,6 +324,32 @@ fn a_text_that_is_wrong_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_message_is_one_short_line_whatever_the_keys_are_called() {
+    refused(
+        "object {\n attr \"two\\n\\u001b[31mlines\" { type = any }\n}",
+        "schema: two [31mlines: the type any holds any: say which type it is",
+    );
+    let long = "k".repeat(1 << 16);
+    for text in [
+        format!("object {{\n attr \"{long}\" {{ type = any }}\n}}"),
+        format!("object {{\n attr \"{long}\" {{ type = {long} }}\n}}"),
+        format!("object {{\n {long} \"a\" {{}}\n}}"),
+        format!("object {{\n literal \"{long}\" {{ {long} = 1 }}\n}}"),
+        format!("object {{\n attr \"a\" {{ type = tuple([object({{ \"{long}\" = any }})]) }}\n}}"),
+    ] {
+        let why = Spec::parse(&text).expect_err("refused");
+        assert!(why.to_string().chars().count() < 800, "{why}");
+    }
+    let mut message = Spec::parse(&format!("object {{\n attr \"{long}\" {{ type = string }}\n}}")).unwrap().to_proto();
+    let Some(Case::Object(object)) = &mut message.block else { panic!("an object") };
+    for nested in object.attributes.values_mut() {
+        nested.block = None;
+    }
+    let why = Spec::from_proto(&message).expect_err("refused");
+    assert!(why.to_string().chars().count() < 800, "{why}");
+}
+
+#[test]
 fn the_house_rules_hold() {
     refused("object {\n attr \"a\" { type = any }\n}", "schema: a: the type any holds any: say which type it is");
     refused(

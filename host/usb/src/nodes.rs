@@ -181,9 +181,15 @@ impl Found {
 }
 
 fn network(directory: &Directory, name: &str, of_interface: Option<u8>) -> Option<NetworkInterface> {
-    let mac = directory.text("address").unwrap_or_default().to_lowercase();
+    let mac = directory.text("address").filter(|text| is_hardware_address(text)).unwrap_or_default().to_lowercase();
     let name = text::label(name.as_bytes()).filter(|label| !label.cleaned)?.text;
     Some(NetworkInterface { name, mac, of_interface: of_interface? })
+}
+
+/// Bytes in hexadecimal with colons: six of Ethernet, at most 32 of whatever else (the kernel's `MAX_ADDR_LEN`).
+fn is_hardware_address(text: &str) -> bool {
+    let byte = |text: &str| text.len() == 2 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    text.len() <= 3 * 32 && text.split(':').all(byte)
 }
 
 /// Directories that never hold a node: read by the thousand they would cost more than all else.
@@ -210,4 +216,19 @@ fn is_plain_path(path: &str) -> bool {
     path.len() < 256
         && !path.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER)
         && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hardware_address_is_bytes_with_colons_and_nothing_else() {
+        for address in ["02:11:22:33:44:aA", "02", &("00:".repeat(31) + "ff")] {
+            assert!(is_hardware_address(address), "{address}");
+        }
+        for other in ["", "02:", ":02", "0211", "2:11", "02:5g", "02:\u{7}a", "02 11", &("00:".repeat(32) + "ff")] {
+            assert!(!is_hardware_address(other), "{other:?}");
+        }
+    }
 }

@@ -1,10 +1,12 @@
 use super::*;
 
+use std::sync::LazyLock;
+
 use yurt_usb::sim::{Bus, models};
 use yurt_usb::{Roots, scan};
 
 /// A root hub with a serial adapter at 1-1 and a stick at 1-2.
-fn snapshot() -> Snapshot {
+static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
     let roots = Roots::simulated(dir.path());
     let bus = Bus::create(&roots).unwrap();
@@ -12,7 +14,7 @@ fn snapshot() -> Snapshot {
     bus.plug("1-1", &models::cp2102()).unwrap();
     bus.plug("1-2", &models::memory_stick()).unwrap();
     scan(&roots)
-}
+});
 
 fn instance(id: &str, members: &[&str]) -> wit::Instance {
     wit::Instance {
@@ -34,7 +36,7 @@ fn answer(groups: Vec<wit::DeviceGroup>) -> wit::Offer {
 
 /// Ids that were let through, and the reasons why others were not.
 fn outcome(groups: Vec<wit::DeviceGroup>) -> (Vec<String>, String) {
-    let (offer, refused) = offer(&answer(groups), &snapshot());
+    let (offer, refused) = offer(&answer(groups), &SNAPSHOT);
     let ids: Vec<String> =
         offer.groups.iter().flat_map(|group| &group.instances).map(|instance| instance.id.clone()).collect();
     assert_eq!(offer.instances.keys().cloned().collect::<Vec<_>>(), ids);
@@ -43,13 +45,13 @@ fn outcome(groups: Vec<wit::DeviceGroup>) -> (Vec<String>, String) {
 
 #[test]
 fn an_offer_of_devices_that_are_there_is_let_through_with_their_locality() {
-    let facts = snapshot();
+    let facts = &*SNAPSHOT;
     let (offer, refused) =
-        offer(&answer(vec![group("usb", vec![instance("a", &["1-1"]), instance("b", &["1-2"])])]), &facts);
+        offer(&answer(vec![group("usb", vec![instance("a", &["1-1"]), instance("b", &["1-2"])])]), facts);
     assert_eq!(refused, []);
     let [group] = offer.groups.as_slice() else { panic!("{offer:?}") };
     assert_eq!(group.instances[0].pci_bus_id.as_deref(), Some("0000:00:14.0"));
-    assert!(offer.instances["a"].members[0].holds_in(&facts));
+    assert!(offer.instances["a"].members[0].holds_in(facts));
 }
 
 #[test]
@@ -116,7 +118,7 @@ fn while_the_policy_fails_the_last_offer_stands_says_why_and_vouches_only_for_wh
 
 #[test]
 fn another_device_at_the_same_port_is_not_the_one_that_was_offered() {
-    let facts = snapshot();
+    let facts = &*SNAPSHOT;
     let mut swapped = facts.clone();
     let at = swapped.devices.iter().position(|device| device.key == "1-1").unwrap();
     for change in [
@@ -129,6 +131,6 @@ fn another_device_at_the_same_port_is_not_the_one_that_was_offered() {
         let device = std::sync::Arc::make_mut(&mut swapped.devices[at]);
         let before = Identity::of(device);
         change(device);
-        assert!(before.holds_in(&facts) && !before.holds_in(&swapped));
+        assert!(before.holds_in(facts) && !before.holds_in(&swapped));
     }
 }

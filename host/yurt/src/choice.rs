@@ -55,7 +55,7 @@ pub(crate) fn source(named: &Named, argument: Option<&str>) -> Result<Source, St
         }
         return Err(format!(
             "--guest {wanted}: no guest of that name is built in ({}); a file is given by its path",
-            names()
+            BUILT_IN.iter().map(|guest| guest.name).collect::<Vec<_>>().join(", ")
         ));
     }
     let beside = named.plugin_dir.join(format!("{wanted}.wasm"));
@@ -64,7 +64,7 @@ pub(crate) fn source(named: &Named, argument: Option<&str>) -> Result<Source, St
     }
     Err(format!(
         "a plugin file called {wanted:?} stands for no guest: call it one of {}, put {wanted}.wasm beside it, or set args = [\"--guest\", …] in its stanza",
-        names()
+        BUILT_IN.iter().flat_map(|guest| guest.file_names).copied().collect::<Vec<_>>().join(", ")
     ))
 }
 
@@ -74,10 +74,6 @@ pub(crate) fn built_in(wanted: &str, by_file_name: bool) -> Option<Source> {
         .iter()
         .find(|guest| guest.name == wanted || (by_file_name && guest.file_names.contains(&wanted)))
         .map(|guest| Source::Embedded { name: guest.name, bytes: guest.component })
-}
-
-fn names() -> String {
-    BUILT_IN.iter().flat_map(|guest| guest.file_names).copied().collect::<Vec<_>>().join(", ")
 }
 
 /// The guest that serves.

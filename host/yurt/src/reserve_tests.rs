@@ -1,10 +1,12 @@
 use super::*;
 
+use std::sync::LazyLock;
+
 use yurt_usb::sim::{Bus, models};
 use yurt_usb::{Roots, scan};
 
 /// A hub at 1-1 with a stick at 1-1.3 and a serial adapter at 1-1.1; the stick was offered as `stick`.
-fn offered() -> (Snapshot, Current) {
+static OFFERED: LazyLock<(Snapshot, Current)> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
     let roots = Roots::simulated(dir.path());
     let bus = Bus::create(&roots).unwrap();
@@ -24,7 +26,7 @@ fn offered() -> (Snapshot, Current) {
     let (offer, refused) = check::offer(&answer, &facts);
     assert_eq!(refused, []);
     (facts, Current { number: 1, offer })
-}
+});
 
 fn ids(ids: &[&str]) -> Vec<String> {
     ids.iter().map(|id| (*id).to_owned()).collect()
@@ -39,9 +41,9 @@ fn env(name: &str, value: wit::EnvValue) -> wit::GrantedEnv {
 }
 
 fn checked(answer: &wit::Reservation) -> Result<Reservation, String> {
-    let (facts, current) = offered();
-    let picked = pick(&current, &facts, &ids(&["stick"])).unwrap();
-    let facts = wit::Snapshot { number: 1, devices: relevant(&facts, &picked), trouble: Vec::new() };
+    let (facts, current) = &*OFFERED;
+    let picked = pick(current, facts, &ids(&["stick"])).unwrap();
+    let facts = wit::Snapshot { number: 1, devices: relevant(facts, &picked), trouble: Vec::new() };
     check(answer, &facts, &picked)
 }
 
@@ -55,8 +57,9 @@ fn nothing() -> wit::Reservation {
 
 #[test]
 fn ids_that_are_unknown_repeated_or_stale_are_refused_by_name() {
-    let (mut facts, current) = offered();
-    let refusal = |facts: &Snapshot, wanted: &[&str]| pick(&current, facts, &ids(wanted)).unwrap_err().to_string();
+    let (facts, current) = &*OFFERED;
+    let mut facts = facts.clone();
+    let refusal = |facts: &Snapshot, wanted: &[&str]| pick(current, facts, &ids(wanted)).unwrap_err().to_string();
     assert!(refusal(&facts, &["other"]).contains("\"other\""));
     assert!(refusal(&facts, &["stick", "stick"]).contains("twice"));
     facts.devices.retain(|device| device.key != "1-1.3");
@@ -65,9 +68,9 @@ fn ids_that_are_unknown_repeated_or_stale_are_refused_by_name() {
 
 #[test]
 fn the_policy_is_told_of_the_members_and_the_hubs_above_them_only() {
-    let (facts, current) = offered();
-    let picked = pick(&current, &facts, &ids(&["stick"])).unwrap();
-    let keys: Vec<String> = relevant(&facts, &picked).into_iter().map(|device| device.key).collect();
+    let (facts, current) = &*OFFERED;
+    let picked = pick(current, facts, &ids(&["stick"])).unwrap();
+    let keys: Vec<String> = relevant(facts, &picked).into_iter().map(|device| device.key).collect();
     assert_eq!(keys, ["1-1", "1-1.3", "usb1"]);
 }
 

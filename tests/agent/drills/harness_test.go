@@ -20,10 +20,7 @@ func TestTheRigRunsANomadThatOffersAndReservesDevices(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	agent := rig.Start(t, rig.Setup{
-		Plugins: map[string]string{"fsdev": rig.ExampleBinary()},
-		Config:  []string{fmt.Sprintf("plugin \"fsdev\" {\n config {\n dir = %q\n list_period = \"1s\"\n }\n}\n", files)},
-	})
+	agent := rig.Start(t, withFiles(files, "1s"))
 	agent.WaitHealthy(2)
 	if launches := agent.Launches("fsdev"); launches != 3 {
 		t.Errorf("%d launches of a plugin with a schema, not 3", launches)
@@ -77,16 +74,21 @@ func TestNomadDoesNotWakeAJobWhenOnlyTheHealthOfADeviceChanges(t *testing.T) {
 		}
 	}
 	permit(0o777) // What the example plugin takes for ill.
-	agent := rig.Start(t, rig.Setup{
-		Plugins: map[string]string{"fsdev": rig.ExampleBinary()},
-		Config:  []string{fmt.Sprintf("plugin \"fsdev\" {\n config {\n dir = %q\n list_period = \"200ms\"\n }\n}\n", files)},
-	})
+	agent := rig.Start(t, withFiles(files, "200ms"))
 	rig.Until(t, "an unhealthy device on the node", func() error { return unhealthy(agent, "") })
 	job := agent.Submit(fileHolder("forgotten"))
 	job.Waits()
 	permit(0o644)
 	agent.WaitHealthy(1)
 	job.KeepsWaiting(5 * time.Second)
+}
+
+// withFiles offers the files of a folder through Nomad's example plugin.
+func withFiles(folder, period string) rig.Setup {
+	return rig.Setup{
+		Plugins: map[string]string{"fsdev": rig.ExampleBinary()},
+		Config:  []string{fmt.Sprintf("plugin \"fsdev\" {\n config {\n dir = %q\n list_period = %q\n }\n}\n", folder, period)},
+	}
 }
 
 func fileHolder(id string) string {

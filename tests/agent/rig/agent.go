@@ -97,7 +97,8 @@ func (a *Agent) address() string { return fmt.Sprintf("http://127.0.0.1:%d", a.p
 func (a *Agent) Start() {
 	a.t.Helper()
 	a.launch()
-	UntilWithin(a.t, time.Minute, "agent ready", func() error {
+	// A client whose first registration finds no leader tries again 15 to 30 s later.
+	UntilWithin(a.t, 2*time.Minute, "agent ready", func() error {
 		select {
 		case <-a.ended:
 			a.t.Fatalf("the agent ended: %v\n%s", a.command.ProcessState, a.Log.Tail(40))
@@ -111,8 +112,8 @@ func (a *Agent) Start() {
 	})
 }
 
-// StartRefused starts the agent, which is expected not to come up, and gives its last words.
-func (a *Agent) StartRefused() (code int, output string) {
+// StartRefused starts the agent, which is expected not to come up, and gives the reason that it prints.
+func (a *Agent) StartRefused() (code int, reason string) {
 	a.t.Helper()
 	a.launch()
 	select {
@@ -120,7 +121,10 @@ func (a *Agent) StartRefused() (code int, output string) {
 	case <-time.After(Patience):
 		a.t.Fatalf("the agent runs, though it should refuse to start\n%s", a.Log.Tail(20))
 	}
-	return a.command.ProcessState.ExitCode(), a.Log.Tail(40)
+	for _, line := range a.Log.Find("Error starting agent") {
+		reason = line.Message()
+	}
+	return a.command.ProcessState.ExitCode(), reason
 }
 
 func (a *Agent) launch() {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -63,6 +64,16 @@ func (l *Log) Find(message string, fields ...string) []Line {
 		}
 	}
 	return found
+}
+
+// Order gives these messages as often and in the order in which they were logged.
+func (l *Log) Order(messages ...string) (order []string) {
+	for _, line := range l.Find("") {
+		if slices.Contains(messages, line.Message()) {
+			order = append(order, line.Message())
+		}
+	}
+	return order
 }
 
 func (l Line) has(fields []string) bool {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/nomad/api"
 )
@@ -88,21 +87,13 @@ func (a *Agent) WaitHealthy(count int) (ids []string) {
 	return ids
 }
 
-// Registrations counts how often the agent has registered its node anew because something about it changed, by the
-// agent's own log. A registration that is due is waited for: a changed node is registered a second later.
-func (a *Agent) Registrations() (count int) {
-	a.t.Helper()
-	quiet := time.Now()
-	Until(a.t, "the node is left alone", func() error {
-		if now := len(a.Log.Find("state changed, updating node and re-registering")); now != count {
-			count, quiet = now, time.Now()
-		}
-		if time.Since(quiet) < 2500*time.Millisecond {
-			return fmt.Errorf("%d registrations", count)
-		}
-		return nil
-	})
-	return count
+// Changes says how often the plugins' devices have changed in the agent's eyes, by the agent's own log: for each time, how many
+// groups there were then. What lasts less than a second is here, too; the server is never told of it.
+func (a *Agent) Changes() (groups []string) {
+	for _, line := range a.Log.Find("new devices detected") {
+		groups = append(groups, line.Field("devices"))
+	}
+	return groups
 }
 
 // Watch holds every state of the node that the server is told, by the server's event stream.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -168,14 +169,17 @@ func Kill(t testing.TB, pid int) {
 	}
 }
 
-// OutputOf is what fd 1 and 2 of a process are, such as `pipe:[4242]`.
-func OutputOf(pid int) (files []string) {
-	for _, fd := range []int{1, 2} {
-		if target, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, fd)); err == nil {
-			files = append(files, target)
+// PipesOf are the pipes that a process has open, such as `pipe:[4242]`.
+func PipesOf(pid int) (pipes []string) {
+	folder := fmt.Sprintf("/proc/%d/fd", pid)
+	open, _ := os.ReadDir(folder)
+	for _, fd := range open {
+		target, _ := os.Readlink(filepath.Join(folder, fd.Name()))
+		if strings.HasPrefix(target, "pipe:") && !slices.Contains(pipes, target) {
+			pipes = append(pipes, target)
 		}
 	}
-	return files
+	return pipes
 }
 
 // HoldersOf are the processes with an open file that is one of these.
@@ -186,10 +190,8 @@ func HoldersOf(files []string) map[int][]string {
 		open, _ := os.ReadDir(folder)
 		for _, fd := range open {
 			target, _ := os.Readlink(filepath.Join(folder, fd.Name()))
-			for _, file := range files {
-				if target == file {
-					holders[process.PID] = append(holders[process.PID], fd.Name()+" → "+target)
-				}
+			if slices.Contains(files, target) {
+				holders[process.PID] = append(holders[process.PID], fd.Name()+" → "+target)
 			}
 		}
 	}

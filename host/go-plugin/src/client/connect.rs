@@ -5,11 +5,15 @@ use std::io;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::handshake::Address;
+use crate::proto::ConnInfo;
 use crate::proto::grpc_broker_client::GrpcBrokerClient;
 use crate::proto::grpc_stdio_client::GrpcStdioClient;
 use crate::tls;
@@ -38,22 +42,40 @@ async fn connect(address: Address, tls: Option<TlsConnector>) -> io::Result<Box<
     })
 }
 
-/// Opens the broker's and the standard streams' calls, as a Go parent does right after connecting. What comes is thrown away, and
-/// a plugin that knows neither is fine.
-pub(super) fn standing_streams(channel: &Channel) -> [AbortHandle; 2] {
-    let mut broker = GrpcBrokerClient::new(channel.clone());
-    let broker = tokio::spawn(async move {
-        if let Ok(answer) = broker.start_stream(tokio_stream::pending()).await {
-            let mut messages = answer.into_inner();
-            while let Ok(Some(_)) = messages.message().await {}
-        }
-    });
-    let mut stdio = GrpcStdioClient::new(channel.clone());
-    let stdio = tokio::spawn(async move {
-        if let Ok(answer) = stdio.stream_stdio(()).await {
-            let mut messages = answer.into_inner();
-            while let Ok(Some(_)) = messages.message().await {}
-        }
-    });
-    [broker.abort_handle(), stdio.abort_handle()]
+/// The two calls that a Go parent opens right after connecting, and keeps. What comes is thrown away, and a plugin that knows
+/// neither is fine. Both end when this is dropped, and with them nothing keeps the connection.
+#[derive(Debug)]
+pub(super) struct StandingStreams {
+    /// The parent's half of the broker's stream: open, and never used.
+    _broker: mpsc::Sender<ConnInfo>,
+    readers: [AbortHandle; 2],
+}
+
+impl StandingStreams {
+    pub(super) fn open(channel: &Channel) -> StandingStreams {
+        let (sender, ours) = mpsc::channel(1);
+        let mut broker = GrpcBrokerClient::new(channel.clone());
+        let broker = tokio::spawn(async move {
+            if let Ok(answer) = broker.start_stream(ReceiverStream::new(ours)).await {
+                drain(answer.into_inner()).await;
+            }
+        });
+        let mut stdio = GrpcStdioClient::new(channel.clone());
+        let stdio = tokio::spawn(async move {
+            if let Ok(answer) = stdio.stream_stdio(()).await {
+                drain(answer.into_inner()).await;
+            }
+        });
+        StandingStreams { _broker: sender, readers: [broker.abort_handle(), stdio.abort_handle()] }
+    }
+}
+
+impl Drop for StandingStreams {
+    fn drop(&mut self) {
+        self.readers.iter().for_each(AbortHandle::abort);
+    }
+}
+
+async fn drain<T>(mut messages: Streaming<T>) {
+    while let Ok(Some(_)) = messages.message().await {}
 }

@@ -41,6 +41,13 @@ pub enum Form {
     Fatal,
 }
 
+impl LogLine {
+    /// Reads one whole line, without its newline, as an application reads a plugin's first.
+    pub fn parse(line: &str) -> LogLine {
+        Judge::default().judge(line.as_bytes(), false)
+    }
+}
+
 /// Until end of file.
 pub(super) async fn read_stderr(stderr: impl AsyncRead + Unpin, log: &Log) {
     let mut stderr = BufReader::with_capacity(BUFFER, stderr);
@@ -178,4 +185,126 @@ fn is_zone(zone: &str) -> bool {
         if two { digits.parse::<u32>().ok() } else { None }
     };
     number(hours).is_some_and(|hours| hours <= 24) && number(minutes).is_some_and(|minutes| minutes < 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const TIME: &str = "2026-03-01T12:00:00.000001Z";
+
+    fn entry(entry: Value) -> LogLine {
+        LogLine::parse(&entry.to_string())
+    }
+
+    async fn read(stderr: &[u8]) -> Vec<LogLine> {
+        let log = std::sync::Arc::new(Log::default());
+        read_stderr(stderr, &log).await;
+        let mut reader = log.read();
+        std::iter::from_fn(|| reader.ready()).collect()
+    }
+
+    #[test]
+    fn an_entry_is_taken_apart() {
+        let line = entry(json!({
+            "@level": "Warn", "@message": "hot", "@module": "m", "@timestamp": TIME, "degrees": 90, "timestamp": "x"
+        }));
+        assert_eq!((line.form, line.level), (Form::Entry, Level::WARN));
+        assert_eq!(
+            (line.message.as_str(), line.module.as_deref(), line.timestamp.as_deref()),
+            ("hot", Some("m"), Some(TIME))
+        );
+        assert_eq!(Value::Object(line.fields), json!({ "degrees": 90, "timestamp": "x" }));
+    }
+
+    #[test]
+    fn what_would_make_a_go_parent_panic_is_fatal() {
+        for key in ["@level", "@message", "@timestamp"] {
+            for value in [json!(1), json!(null), json!(["x"]), json!({}), json!(true)] {
+                assert_eq!(entry(json!({ "@level": "info", key: value })).form, Form::Fatal, "{key} {value}");
+            }
+        }
+        assert_eq!(entry(json!({ "@level": "info", "@module": 1 })).form, Form::Entry);
+    }
+
+    #[test]
+    fn json_that_is_no_entry_is_text_at_debug() {
+        let not_entries = [
+            json!({ "@message": "no level" }),
+            json!({ "@level": "loud", "@message": "m" }),
+            json!({ "@level": "info", "@message": "m", "@timestamp": "2026-03-01T12:00:00.001Z" }),
+            json!(["@level"]),
+            json!(null),
+            json!("info"),
+        ];
+        for value in not_entries {
+            let line = entry(value.clone());
+            assert_eq!((line.form, line.level, line.message), (Form::Text, Level::DEBUG, value.to_string()));
+        }
+    }
+
+    #[test]
+    fn timestamps_have_six_digits_and_a_zone() {
+        for good in [TIME, "2024-02-29T23:59:59.999999+14:00", "2026-03-01T12:00:00.000001-07:30"] {
+            assert!(is_timestamp(good), "{good}");
+        }
+        for bad in [
+            "",
+            "2026-03-01T12:00:00Z",
+            "2026-03-01T12:00:00.000001",
+            "2026-03-01T12:00:00.0000001Z",
+            "2026-03-01T12:00:00.00001Z",
+            "2026-03-01 12:00:00.000001Z",
+            "2025-02-29T12:00:00.000001Z",
+            "2026-13-01T12:00:00.000001Z",
+            "2026-03-00T12:00:00.000001Z",
+            "2026-03-01T24:00:00.000001Z",
+            "2026-03-01T12:60:00.000001Z",
+            "2026-03-01T12:00:60.000001Z",
+            "2026-03-01T12:00:00.000001+0700",
+            "2026-03-01T12:00:00.000001+7:00",
+            "2026-03-01T12:00:00.000001z",
+            "2026-03-01T12:00:00.00000éZ",
+        ] {
+            assert!(!is_timestamp(bad), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn text_has_the_level_of_its_prefix_and_everything_after_a_go_panic_is_an_error() {
+        let lines =
+            read(b"plain\r\n[WARN] w\n[INFO]i\n [ERROR] not at the start\npanic: oh\n\ngoroutine 1\n[DEBUG] d\nlast")
+                .await;
+        let seen: Vec<_> = lines.iter().map(|line| (line.level, line.message.as_str())).collect();
+        assert_eq!(
+            seen,
+            [
+                (Level::DEBUG, "plain"),
+                (Level::WARN, "[WARN] w"),
+                (Level::INFO, "[INFO]i"),
+                (Level::DEBUG, " [ERROR] not at the start"),
+                (Level::ERROR, "panic: oh"),
+                (Level::ERROR, ""),
+                (Level::ERROR, "goroutine 1"),
+                (Level::DEBUG, "[DEBUG] d"),
+                (Level::ERROR, "last"),
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_line_that_does_not_fit_the_buffer_comes_in_pieces() {
+        let fits = "x".repeat(BUFFER - 1);
+        let lines = read(format!("{fits}\n{fits}yz\nnext\n").as_bytes()).await;
+        let seen: Vec<_> = lines.iter().map(|line| (line.form, line.raw.len())).collect();
+        assert_eq!(seen, [(Form::Text, BUFFER - 1), (Form::Piece, BUFFER), (Form::Piece, 1), (Form::Text, 4)]);
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_no_text_are_replaced() {
+        let lines = read(b"{\"@level\":\"info\",\"@message\":\"a\xffb\"}\n").await;
+        assert_eq!((lines[0].form, lines[0].message.as_str()), (Form::Entry, "a\u{fffd}b"));
+    }
 }

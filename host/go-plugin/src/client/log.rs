@@ -114,3 +114,49 @@ impl LogReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(lines: impl IntoIterator<Item = String>) -> Arc<Log> {
+        let log = Arc::new(Log::default());
+        lines.into_iter().for_each(|line| log.push(LogLine::parse(&line)));
+        log
+    }
+
+    #[tokio::test]
+    async fn every_reader_gets_every_line_and_then_the_end() {
+        let log = log(["one".to_owned(), "two".to_owned()]);
+        let mut early = log.read();
+        assert_eq!(early.next().await.unwrap().raw, "one");
+        log.push(LogLine::parse("three"));
+        log.close();
+        let mut late = log.read();
+        assert_eq!(late.find(|line| line.raw.starts_with("th")).await.unwrap().raw, "three");
+        assert!(late.next().await.is_none());
+        assert_eq!(early.next().await.unwrap().raw, "two");
+        assert_eq!(early.next().await.unwrap().raw, "three");
+        assert!(early.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_is_far_behind_goes_on_with_the_oldest_line_kept() {
+        let log = log((0..KEPT + 5).map(|number| number.to_string()));
+        let mut reader = log.read();
+        assert_eq!(reader.next().await.unwrap().raw, "5");
+        assert_eq!(reader.next().await.unwrap().raw, "6");
+        assert_eq!(log.lock().lines.len(), KEPT);
+    }
+
+    #[test]
+    fn last_words_are_few_and_without_the_small_talk() {
+        assert_eq!(log([]).last_words(), "");
+        assert_eq!(log(["a".to_owned(), "b".to_owned()]).last_words(), "a / b");
+        assert_eq!(
+            log(["debug talk".to_owned(), "[ERROR] no bus".to_owned(), "more".to_owned()]).last_words(),
+            "[ERROR] no bus"
+        );
+        assert!(log((0..50).map(|_| "é".repeat(900))).last_words().len() <= LAST_BYTES + LAST_LINES * 3);
+    }
+}

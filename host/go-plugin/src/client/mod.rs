@@ -14,7 +14,6 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use tokio::task::AbortHandle;
 use tonic::Status;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
@@ -25,6 +24,7 @@ use crate::handshake::{Address, Handshake, Line, LineError};
 use crate::proto::Empty;
 use crate::proto::grpc_controller_client::GrpcControllerClient;
 use crate::tls::{Identity, TlsError};
+use connect::StandingStreams;
 pub use lines::{Form, LogLine};
 pub use log::LogReader;
 use process::Process;
@@ -207,18 +207,8 @@ pub struct Plugin {
     process: Process,
     line: Line,
     channel: Channel,
-    streams: Streams,
+    streams: StandingStreams,
     handshake_took: Duration,
-}
-
-/// The two streams that a Go parent opens first and keeps.
-#[derive(Debug)]
-struct Streams([AbortHandle; 2]);
-
-impl Drop for Streams {
-    fn drop(&mut self) {
-        self.0.iter().for_each(AbortHandle::abort);
-    }
 }
 
 /// How a plugin ended.
@@ -234,7 +224,7 @@ pub struct Ended {
 
 impl Plugin {
     fn new(process: Process, line: Line, channel: Channel, handshake_took: Duration) -> Plugin {
-        let streams = Streams(connect::standing_streams(&channel));
+        let streams = StandingStreams::open(&channel);
         Plugin { process, line, channel, streams, handshake_took }
     }
 
@@ -266,6 +256,11 @@ impl Plugin {
     /// What it logs, from its first line on.
     pub fn log(&self) -> LogReader {
         self.process.log().read()
+    }
+
+    /// The end of its log in one line, for an error message; empty if it said nothing.
+    pub fn last_words(&self) -> String {
+        self.process.log().last_words()
     }
 
     /// Asks for its health as a Go parent does.
@@ -305,4 +300,12 @@ impl Plugin {
         };
         Ended { status, graceful, took: started.elapsed() }
     }
+}
+
+/// All lines that a plugin wrote to stderr, for the fuzz targets.
+pub(crate) async fn read_log(stderr: &[u8]) -> Vec<LogLine> {
+    let log = std::sync::Arc::new(log::Log::default());
+    lines::read_stderr(stderr, &log).await;
+    let mut reader = log.read();
+    std::iter::from_fn(|| reader.ready()).collect()
 }

@@ -71,6 +71,11 @@ impl Fields {
         self.json(name, if exact { value.to_string() } else { format!("\"{value}\"") });
     }
 
+    fn float(&mut self, name: &str, value: f64) {
+        // JSON knows neither infinities nor NaN.
+        self.json(name, if value.is_finite() { format!("{value:?}") } else { format!("\"{value}\"") });
+    }
+
     fn put(&mut self, name: String, value: String) {
         match self.values.iter_mut().find(|(taken, _)| *taken == name) {
             Some((_, old)) => *old = value,
@@ -109,8 +114,7 @@ impl Visit for Fields {
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        // JSON knows neither infinities nor NaN.
-        self.json(field.name(), if value.is_finite() { format!("{value:?}") } else { format!("\"{value}\"") });
+        self.float(field.name(), value);
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
@@ -216,4 +220,174 @@ impl fmt::Write for Text {
 fn is_harmful(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::client::{Form, LogLine};
+
+    fn encoded(fields: &Fields) -> LogLine {
+        let line = line(Level::WARN, "test", UNIX_EPOCH, fields);
+        assert!(line.len() <= LINE_MAX, "{}", line.len());
+        let raw = line.strip_suffix('\n').unwrap();
+        assert!(!raw.contains(char::is_control), "{raw}");
+        let read = LogLine::parse(raw);
+        assert_eq!((read.form, read.level, read.module.as_deref()), (Form::Entry, Level::WARN, Some("test")), "{raw}");
+        read
+    }
+
+    #[derive(Debug, Clone)]
+    enum Value {
+        Text(String),
+        Flag(bool),
+        Integer(i128),
+        Unsigned(u128),
+        Float(f64),
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            any::<String>().prop_map(Value::Text),
+            any::<Vec<char>>().prop_map(|text| Value::Text(text.into_iter().collect())),
+            any::<bool>().prop_map(Value::Flag),
+            any::<i128>().prop_map(Value::Integer),
+            any::<i64>().prop_map(|value| Value::Integer(value.into())),
+            any::<u128>().prop_map(Value::Unsigned),
+            any::<f64>().prop_map(Value::Float),
+            any::<u64>().prop_map(|bits| Value::Float(f64::from_bits(bits))),
+        ]
+    }
+
+    fn name() -> impl Strategy<Value = String> {
+        let parents = prop::sample::select(vec!["@level", "@message", "@timestamp", "@module", "message", "@@level"]);
+        prop_oneof![
+            any::<String>(),
+            any::<String>().prop_map(|name| format!("@{name}")),
+            parents.prop_map(String::from)
+        ]
+    }
+
+    fn put(fields: &mut Fields, name: &str, value: &Value) {
+        match value {
+            Value::Text(text) => fields.text(name, text),
+            Value::Flag(flag) => fields.json(name, flag.to_string()),
+            Value::Integer(value) => fields.integer(name, value.unsigned_abs(), value),
+            Value::Unsigned(value) => fields.integer(name, *value, value),
+            Value::Float(value) => fields.float(name, *value),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_field_can_make_a_parent_panic_or_forge_a_line(
+            given in prop::collection::vec((name(), value()), 0..12),
+            of_span in any::<bool>(),
+        ) {
+            let mut fields = Fields::of_event();
+            if of_span {
+                let mut span = Fields::of_span();
+                given.iter().for_each(|(name, value)| put(&mut span, name, value));
+                fields.take_over(&span);
+            } else {
+                given.iter().for_each(|(name, value)| put(&mut fields, name, value));
+            }
+            let read = encoded(&fields);
+            prop_assert!(read.fields.keys().all(|name| !name.starts_with('@')), "{:?}", read.fields);
+            prop_assert!(!read.message.contains(is_harmful));
+            for (name, value) in &read.fields {
+                prop_assert!(!name.contains(is_harmful));
+                prop_assert!(!value.as_str().is_some_and(|text| text.contains(is_harmful)));
+            }
+            prop_assert!(!read.fields.contains_key("fields_left_out"));
+        }
+
+        #[test]
+        fn harmless_text_arrives_as_it_was(text in "[ -~äöü€𝄞]{0,200}") {
+            let mut fields = Fields::of_event();
+            fields.text("message", &text);
+            fields.text("value", &text);
+            let read = encoded(&fields);
+            prop_assert_eq!(&read.message, &text);
+            prop_assert_eq!(read.fields["value"].as_str(), Some(text.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_cut_where_it_stays_one() {
+        let mut fields = Fields::of_event();
+        fields.text("message", &"\u{1}\"\\".repeat(100_000));
+        for number in 0..100 {
+            fields.text(&format!("name{number}{}", "n".repeat(5000)), &"€".repeat(3000));
+        }
+        fields.text("last", &"l");
+        let read = encoded(&fields);
+        assert!(read.message.ends_with("…"), "{}", read.message);
+        assert!(read.message.len() > TEXT_MAX / 3);
+        let left_out = read.fields["fields_left_out"].as_u64().unwrap();
+        // Those that are short still found room.
+        assert_eq!(read.fields.len() as u64 - 1 + left_out, 101);
+        assert_eq!(read.fields["last"], "l");
+    }
+
+    #[test]
+    fn a_value_without_end_is_not_written_to_its_end() {
+        struct Endless;
+        impl fmt::Display for Endless {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                loop {
+                    f.write_str("and on ")?;
+                }
+            }
+        }
+        let mut fields = Fields::of_event();
+        fields.text("message", &Endless);
+        assert!(encoded(&fields).message.ends_with('…'));
+    }
+
+    #[test]
+    fn numbers_that_a_float_cannot_hold_are_text() {
+        let mut fields = Fields::of_event();
+        fields.integer("exact", 1 << 53, &(1_u64 << 53));
+        fields.integer("large", u64::MAX.into(), &u64::MAX);
+        fields.integer("low", i64::MIN.unsigned_abs().into(), &i64::MIN);
+        fields.float("nan", f64::NAN);
+        fields.float("half", 0.5);
+        let read = encoded(&fields).fields;
+        assert_eq!(read["exact"], 1_u64 << 53);
+        assert_eq!(read["large"], "18446744073709551615");
+        assert_eq!(read["low"], "-9223372036854775808");
+        assert_eq!(read["nan"], "NaN");
+        assert_eq!(read["half"], 0.5);
+    }
+
+    #[test]
+    fn an_errors_causes_are_told() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot start")]
+        struct Outer(#[source] std::io::Error);
+        let why = Outer(std::io::Error::other("no\nroom"));
+        let mut fields = Fields::of_event();
+        fields.text("error", &Chain(&why));
+        assert_eq!(encoded(&fields).fields["error"], "cannot start: no\\nroom");
+    }
+
+    #[test]
+    fn of_two_fields_of_one_name_the_inner_one_counts() {
+        let (mut outer, mut event) = (Fields::of_span(), Fields::of_event());
+        outer.integer("attempt", 1, &1);
+        outer.text("message", &"of the span");
+        event.take_over(&outer);
+        event.integer("attempt", 2, &2);
+        event.text("message", &"of the event");
+        let read = encoded(&event);
+        assert_eq!(read.fields["attempt"], 2);
+        assert_eq!(read.fields["message"], "of the span");
+        assert_eq!(read.message, "of the event");
+        assert_eq!(read.raw.matches("attempt").count(), 1);
+    }
 }

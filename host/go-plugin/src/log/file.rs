@@ -61,3 +61,77 @@ pub(super) fn predecessor(path: &Path) -> PathBuf {
     name.push(".1");
     name.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn small(path: &Path) -> LogFile {
+        LogFile { size_max: 100, ..LogFile::new(path.to_owned()) }
+    }
+
+    #[test]
+    fn the_file_is_made_at_the_first_line_for_this_user_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let mut file = LogFile::new(path.clone());
+        assert!(!path.exists());
+        file.append(b"one\n");
+        file.append(b"two\n");
+        assert_eq!(std::fs::read(&path).unwrap(), b"one\ntwo\n");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn a_file_that_was_there_is_continued_and_closed_to_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        std::fs::write(&path, "before\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        LogFile::new(path.clone()).append(b"after\n");
+        assert_eq!(std::fs::read(&path).unwrap(), b"before\nafter\n");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn a_full_file_is_set_aside_and_only_one_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let mut file = small(&path);
+        for number in 0..100 {
+            file.append(format!("line {number:03}\n").as_bytes());
+        }
+        let kept = std::fs::read_to_string(predecessor(&path)).unwrap() + &std::fs::read_to_string(&path).unwrap();
+        assert!(kept.ends_with("line 099\n"), "{kept}");
+        assert!(kept.len() < 2 * (100 + 9), "{kept}");
+        assert_eq!(kept.lines().count(), kept.lines().collect::<std::collections::BTreeSet<_>>().len());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn two_copies_of_a_plugin_share_a_file_without_losing_a_line_of_the_newer_part() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let (mut one, mut two) = (small(&path), small(&path));
+        for number in 0..40 {
+            one.append(format!("one {number:02}\n").as_bytes());
+            two.append(format!("two {number:02}\n").as_bytes());
+        }
+        let kept = std::fs::read_to_string(predecessor(&path)).unwrap() + &std::fs::read_to_string(&path).unwrap();
+        let wanted: String = (0..40).map(|number| format!("one {number:02}\ntwo {number:02}\n")).collect();
+        assert!(wanted.ends_with(&kept), "{kept}");
+        assert!(kept.len() >= 100);
+    }
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, victim) = (directory.path().join("log"), directory.path().join("victim"));
+        std::fs::write(&victim, "").unwrap();
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        LogFile::new(path).append(b"line\n");
+        assert_eq!(std::fs::read(&victim).unwrap(), b"");
+    }
+}

@@ -42,6 +42,13 @@ pub fn install(module: &str, level: Level) -> Control {
     control
 }
 
+/// One event's line, for the fuzz targets.
+pub(crate) fn line(level: Level, module: &str, texts: &[(&str, &str)]) -> String {
+    let mut fields = Fields::of_event();
+    texts.iter().for_each(|(name, value)| fields.text(name, value));
+    encode::line(level, module, std::time::SystemTime::now(), &fields)
+}
+
 /// The log's settings, for as long as the process runs.
 #[derive(Clone)]
 pub struct Control(Arc<Shared>);

@@ -11,7 +11,7 @@ use super::encode::{self, Fields};
 use super::file::LogFile;
 
 /// How long a parent that does not read its plugin's log may hold the plugin up, once until it reads again.
-const STALL_MAX: Duration = Duration::from_millis(200);
+const STALL_MAX: Duration = Duration::from_secs(1);
 
 pub(super) struct Sink {
     out: Box<dyn AsFd + Send>,
@@ -85,8 +85,8 @@ impl Sink {
     /// True also for a broken pipe: writing will tell.
     fn writable(&self, within: Duration) -> bool {
         let mut waited = [PollFd::new(&self.out, PollFlags::OUT)];
-        let within = Timespec { tv_sec: 0, tv_nsec: within.subsec_nanos().into() };
-        !matches!(poll(&mut waited, Some(&within)), Ok(0))
+        let within = Timespec::try_from(within).ok();
+        !matches!(poll(&mut waited, within.as_ref()), Ok(0))
     }
 }
 
@@ -94,4 +94,90 @@ fn note(missing: u64) -> String {
     let mut fields = Fields::of_event();
     fields.text("message", &format_args!("{missing} lines are missing here: this log was not read for a while"));
     encode::line(Level::WARN, "log", std::time::SystemTime::now(), &fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{PipeReader, Read as _};
+    use std::path::PathBuf;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::client::LogLine;
+
+    fn sink() -> (PipeReader, Sink, tempfile::TempDir, PathBuf) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let mut sink = Sink::new(writer);
+        sink.fall_back_to(LogFile::new(path.clone()));
+        (reader, sink, directory, path)
+    }
+
+    #[test]
+    fn lines_go_out_while_somebody_reads_and_to_the_file_once_nobody_does() {
+        let (mut reader, mut sink, _directory, path) = sink();
+        sink.write(b"one\n");
+        let mut read = [0; 4];
+        reader.read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"one\n");
+        assert!(!path.exists());
+        drop(reader);
+        sink.write(b"two\n");
+        sink.write(b"three\n");
+        assert_eq!(std::fs::read(path).unwrap(), b"two\nthree\n");
+    }
+
+    #[test]
+    fn a_reader_that_stalls_holds_the_plugin_up_once_and_is_told_later_what_is_missing() {
+        let (mut reader, mut sink, _directory, path) = sink();
+        let line = format!("{}\n", "x".repeat(1023));
+        let started = Instant::now();
+        for _ in 0..1000 {
+            sink.write(line.as_bytes());
+        }
+        assert!(started.elapsed() < Duration::from_secs(10));
+        // A pipe holds 64 of them; the others are in the file.
+        let elsewhere = std::fs::read(path).unwrap().len() / 1024;
+        assert!((900..1000).contains(&elsewhere), "{elsewhere}");
+        let mut piped = vec![0; (1000 - elsewhere) * 1024];
+        reader.read_exact(&mut piped).unwrap();
+        sink.write(b"again\n");
+        drop(sink);
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        let (note, line) = rest.split_once('\n').unwrap();
+        let note = LogLine::parse(note);
+        assert_eq!(note.level, Level::WARN);
+        assert!(note.message.starts_with(&format!("{elsewhere} lines are missing here")), "{}", note.message);
+        assert_eq!(line, "again\n");
+    }
+
+    #[test]
+    fn without_a_file_a_broken_stderr_costs_lines_only() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut sink = Sink::new(writer);
+        sink.write(b"one\n");
+        assert!(sink.broken);
+        sink.write(b"two\n");
+    }
+
+    #[test]
+    fn a_pipe_that_does_not_block_gets_whole_lines() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        let reading = std::thread::spawn(move || {
+            let mut read = Vec::new();
+            reader.read_to_end(&mut read).unwrap();
+            read
+        });
+        let mut sink = Sink::new(writer);
+        let line = format!("{}\n", "y".repeat(60_000));
+        for _ in 0..20 {
+            sink.write(line.as_bytes());
+        }
+        drop(sink);
+        assert_eq!(reading.join().unwrap().len(), 20 * line.len());
+    }
 }

@@ -231,7 +231,8 @@ mod tests {
 
     #[test]
     fn a_client_certificate_that_is_none_is_an_error() {
-        for bad in ["yes", "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n"] {
+        let pem = |base64: &str| format!("-----BEGIN CERTIFICATE-----\n{base64}-----END CERTIFICATE-----\n");
+        for bad in ["yes", &pem("!!\n"), &pem("")] {
             let why = environment(&[("PLUGIN_CLIENT_CERT", bad)]).unwrap_err();
             assert!(matches!(why, EnvironmentError::ClientCertificate(_)), "{why}");
         }

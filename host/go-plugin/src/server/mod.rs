@@ -27,7 +27,7 @@ pub use socket::SocketError;
 
 /// How long connections may stay open after `Shutdown` was answered. Go's parents close theirs when they have the answer, so
 /// this bounds the others.
-const PARTING: Duration = Duration::from_millis(3);
+const PARTING: Duration = Duration::from_millis(2);
 
 /// What a plugin may wish for.
 #[derive(Debug, Clone, Default)]

@@ -5,9 +5,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tonic::Code;
 use yurt_go_plugin::client::{Ended, Launch, LaunchError, Plugin};
 
 use super::{Base, CallError, Device, PluginInfo};
@@ -16,6 +18,9 @@ use crate::schema::Spec;
 
 /// The ports that agents hand out for their drivers' own use.
 const PORTS: AgentConfig = AgentConfig { min_port: 14_000, max_port: 14_512 };
+
+/// A connection breaks a moment before its plugin is seen to be dead.
+const DEATH_MAX: Duration = Duration::from_millis(500);
 
 /// How an agent would start one plugin of its plugin directory.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +49,18 @@ pub enum AgentError {
         /// Which, and why.
         source: CallError,
     },
+    /// It died over a call.
+    #[error("{} ended with {status} over a call ({source}){}", program.display(), said(log))]
+    Died {
+        /// The file.
+        program: PathBuf,
+        /// How.
+        status: ExitStatus,
+        /// The call.
+        source: CallError,
+        /// Its last words.
+        log: String,
+    },
     /// What it says of itself would stop the agent, or make it pass the plugin over.
     #[error("{}: an agent would not take this plugin: {why}", program.display())]
     Identity {
@@ -52,6 +69,10 @@ pub enum AgentError {
         /// What is wrong.
         why: String,
     },
+}
+
+fn said(log: &str) -> String {
+    if log.is_empty() { String::new() } else { format!("; it said: {log}") }
 }
 
 /// What the first launch brought.
@@ -89,6 +110,10 @@ impl Launched {
     }
 }
 
+async fn questions(base: &mut Base) -> Result<(PluginInfo, Option<Spec>), CallError> {
+    Ok((base.plugin_info().await?, base.config_schema().await?))
+}
+
 impl Agent {
     /// For a file, with nothing special.
     pub fn new(program: impl Into<PathBuf>) -> Agent {
@@ -103,11 +128,14 @@ impl Agent {
     pub async fn interrogate(&self) -> Result<Asked, AgentError> {
         let started = Instant::now();
         let mut launched = self.launch().await?;
-        let info = launched.base.plugin_info().await.map_err(|why| self.failed(why))?;
-        self.check(&info)?;
-        let schema = launched.base.config_schema().await.map_err(|why| self.failed(why))?;
+        let (info, schema) = match questions(&mut launched.base).await {
+            Ok(answers) => answers,
+            Err(why) => return Err(self.failed(launched, why).await),
+        };
         let (took, handshake_took) = (started.elapsed(), launched.plugin.handshake_took());
-        Ok(Asked { info, schema, handshake_took, took, ended: launched.end().await })
+        let ended = launched.end().await;
+        self.check(&info)?;
+        Ok(Asked { info, schema, handshake_took, took, ended })
     }
 
     /// The second launch: is this configuration right? Told twice, and not what it is for.
@@ -118,7 +146,9 @@ impl Agent {
     pub async fn validate(&self, config: &Value) -> Result<(), AgentError> {
         let mut launched = self.launch().await?;
         for _ in 0..2 {
-            launched.base.set_config(config, None).await.map_err(|why| self.failed(why))?;
+            if let Err(why) = launched.base.set_config(config, None).await {
+                return Err(self.failed(launched, why).await);
+            }
         }
         launched.end().await;
         Ok(())
@@ -131,8 +161,10 @@ impl Agent {
     /// An agent would start without the plugin.
     pub async fn start(&self, config: &Value) -> Result<Launched, AgentError> {
         let mut launched = self.launch().await?;
-        launched.base.set_config(config, Some(PORTS)).await.map_err(|why| self.failed(why))?;
-        Ok(launched)
+        match launched.base.set_config(config, Some(PORTS)).await {
+            Ok(()) => Ok(launched),
+            Err(why) => Err(self.failed(launched, why).await),
+        }
     }
 
     /// A launch, and no call.
@@ -152,8 +184,18 @@ impl Agent {
         Ok(Launched { plugin, base, device })
     }
 
-    fn failed(&self, source: CallError) -> AgentError {
-        AgentError::Call { program: self.program.clone(), source }
+    /// Ends the plugin, unless the failure was its end.
+    async fn failed(&self, launched: Launched, source: CallError) -> AgentError {
+        let program = self.program.clone();
+        let unanswered = matches!(
+            source,
+            CallError::Refused { code: Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal, .. }
+        );
+        if unanswered && let Ok(status) = tokio::time::timeout(DEATH_MAX, launched.plugin.died()).await {
+            return AgentError::Died { program, status, source, log: launched.plugin.last_words() };
+        }
+        launched.end().await;
+        AgentError::Call { program, source }
     }
 
     fn check(&self, info: &PluginInfo) -> Result<(), AgentError> {

@@ -68,6 +68,10 @@ use serde_json::Value;
 
 pub use types::Type;
 
+/// Longest place and reason in an error, in characters. Keys and names may be any guest's: an error stays one short line.
+const AT_MAX: usize = 200;
+const REASON_MAX: usize = 500;
+
 /// One node of a specification. Names are always filled in.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Spec {

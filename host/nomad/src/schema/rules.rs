@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Spec, SpecError};
+use super::{AT_MAX, REASON_MAX, Spec, SpecError};
 use crate::config::Strictness;
+use crate::text::cleaned;
 
 impl Spec {
     /// Refuses what could harm an agent or reach a guest in more forms than one: the house rules of this module's header.
@@ -13,8 +14,8 @@ impl Spec {
     /// The first rule that is broken, with the keys that lead to it.
     pub fn check_host_rules(&self) -> Result<(), SpecError> {
         let fault = |(at, reason): (String, String)| SpecError::Rule {
-            at: if at.is_empty() { "the top level".to_owned() } else { at },
-            reason,
+            at: if at.is_empty() { "the top level".to_owned() } else { cleaned(&at, AT_MAX) },
+            reason: cleaned(&reason, REASON_MAX),
         };
         if !matches!(self, Spec::Object(_)) {
             return Err(fault((String::new(), "must be one object { … }".to_owned())));

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use hcl_edit::structure::{Block as HclBlock, BlockLabel, Body, Structure};
 
-use super::{Attr, Block, BlockMap, Blocks, Spec, SpecError, Type};
+use super::{Attr, Block, BlockMap, Blocks, REASON_MAX, Spec, SpecError, Type};
 use crate::hcl::{self, Fault, Kind, start};
-use crate::text::nearest;
+use crate::text::{cleaned, nearest};
 
 /// Deepest nesting of specifications in a text.
 const DEPTH_MAX: usize = 32;
@@ -33,7 +33,7 @@ impl Spec {
     pub fn parse(text: &str) -> Result<Spec, SpecError> {
         let spec = parse(text).map_err(|fault| {
             let (line, column) = hcl::place(text, fault.at);
-            SpecError::Text { line, column, reason: fault.reason }
+            SpecError::Text { line, column, reason: cleaned(&fault.reason, REASON_MAX) }
         })?;
         spec.check_host_rules()?;
         Ok(spec)

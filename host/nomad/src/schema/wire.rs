@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use hcl_edit::expr::Expression;
 
-use super::{Attr, Block, BlockMap, Blocks, Spec, SpecError, Type, print};
+use super::{AT_MAX, Attr, Block, BlockMap, Blocks, REASON_MAX, Spec, SpecError, Type, print};
 use crate::hcl;
 use crate::proto::hclspec as proto;
 use crate::proto::hclspec::spec::Block as Case;
+use crate::text::cleaned;
 
 /// Deepest nesting that is read; prost's own bound is 100.
 const DEPTH_MAX: usize = 64;
@@ -71,7 +72,7 @@ impl Spec {
 }
 
 fn read(message: Option<&proto::Spec>, key: Option<&str>, at: &str, depth: usize) -> Result<Spec, SpecError> {
-    let fault = |reason: String| SpecError::Message { at: at.to_owned(), reason };
+    let fault = |reason: String| SpecError::Message { at: cleaned(at, AT_MAX), reason: cleaned(&reason, REASON_MAX) };
     let depth = depth.checked_sub(1).ok_or_else(|| fault(format!("it nests deeper than {DEPTH_MAX}")))?;
     let case = message
         .and_then(|message| message.block.as_ref())
