@@ -23,7 +23,8 @@ struct Tree(tempfile::TempDir);
 impl Tree {
     /// A controller with the root hubs of both its buses.
     fn new() -> Self {
-        let tree = Self(tempfile::tempdir().unwrap());
+        // In memory where there is such a place, as sysfs is.
+        let tree = Self(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap());
         tree.file(&format!("sys/{CONTROLLER}/numa_node"), "1\n");
         tree.device("usb1", "480", &device_descriptor(0x0200, 0x1d6b, 0x0002, 9));
         tree.device("usb2", "5000", &device_descriptor(0x0300, 0x1d6b, 0x0003, 9));
@@ -506,7 +507,7 @@ fn a_full_bus_is_read_in_time() {
             look();
             start.elapsed()
         };
-        (0..7).map(|_| time()).min().unwrap()
+        (0..25).map(|_| time()).min().unwrap()
     };
     assert_eq!(reader.full().0.len(), 127);
     let full = best(&|| drop(reader.full()));

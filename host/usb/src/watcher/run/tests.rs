@@ -35,7 +35,8 @@ fn a_sick_device_hides_no_other_and_is_told_once_it_can_be_read() {
     let inbox = Arc::new(Inbox::new().unwrap());
     let looker = Looker::start(read, Arc::clone(&inbox)).unwrap();
     let (sender, snapshots) = watch::channel(Arc::default());
-    let settings = Settings { settle: Duration::from_millis(20), settle_max: Duration::from_millis(200), ..Settings::default() };
+    let settings =
+        Settings { settle: Duration::from_millis(20), settle_max: Duration::from_millis(200), ..Settings::default() };
     let run = Run::new(roots, settings, reader, Arc::clone(&inbox), looker, None, sender);
     let watcher = spawn(move || run.run());
     let wait = |holds: &dyn Fn(&Snapshot) -> bool| {
