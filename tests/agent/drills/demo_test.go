@@ -62,6 +62,12 @@ func TestTheDemoRuns(t *testing.T) {
 		t.Errorf("the node showed the stick after %v: that was the poll of every 10 s, not the event", seen)
 	}
 	wantNoComplaint(t, agent)
+	// Nothing was wrong, so an operator finds no warning of the plugin in the agent's log.
+	for _, level := range []string{"warn", "error"} {
+		for _, line := range agent.Log.Find("", "@module", "yurt", "@level", level) {
+			t.Errorf("the plugin warns though all is well: %s", line.Raw)
+		}
+	}
 }
 
 func onlyGroup(t *testing.T, agent *rig.Agent) *api.NodeDeviceResource {
