@@ -40,7 +40,7 @@ const SCHEMA: &str = r#"object {
 
 struct Lamps {
     schema: Option<Spec>,
-    offer: watch::Sender<Arc<Vec<Group>>>,
+    offer: watch::Sender<Option<Arc<Vec<Group>>>>,
     misdeed: String,
 }
 
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     log::install("lamps", tracing::Level::INFO);
     let misdeed = std::env::var("LAMPS_DO").unwrap_or_default();
     let schema = (misdeed != "take-no-config").then(|| Spec::parse(SCHEMA).expect("the schema is right"));
-    let lamps = Arc::new(Lamps { schema, offer: watch::Sender::new(Arc::new(vec![lamps(100)])), misdeed });
+    let lamps = Arc::new(Lamps { schema, offer: watch::Sender::new(Some(Arc::new(vec![lamps(100)]))), misdeed });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     match runtime.block_on(async { serve(&HANDSHAKE, environment, routes(lamps), ServeOptions::default()).await }) {
         Ok(()) => ExitCode::SUCCESS,
@@ -107,11 +107,11 @@ impl DevicePlugin for Lamps {
             return Err(PluginError::invalid_argument(why));
         }
         tracing::info!(brightness, for_use = agent.is_some(), "configured");
-        self.offer.send_replace(Arc::new(vec![lamps(brightness)]));
+        self.offer.send_replace(Some(Arc::new(vec![lamps(brightness)])));
         Ok(())
     }
 
-    fn groups(&self) -> watch::Receiver<Arc<Vec<Group>>> {
+    fn groups(&self) -> watch::Receiver<Option<Arc<Vec<Group>>>> {
         self.offer.subscribe()
     }
 

@@ -26,7 +26,7 @@ use yurt_nomad::schema::Spec;
 /// A plugin that does as it is told, also when that is wrong.
 struct Plugin {
     info: Info,
-    offers: watch::Sender<Arc<Vec<Group>>>,
+    offers: watch::Sender<Option<Arc<Vec<Group>>>>,
     config: Mutex<Option<(Json, Option<AgentConfig>)>>,
     stats: Mutex<Vec<StatsAnswer>>,
     beats: AtomicUsize,
@@ -66,7 +66,7 @@ impl DevicePlugin for Plugin {
         Ok(())
     }
 
-    fn groups(&self) -> watch::Receiver<Arc<Vec<Group>>> {
+    fn groups(&self) -> watch::Receiver<Option<Arc<Vec<Group>>>> {
         self.offers.subscribe()
     }
 
@@ -143,7 +143,7 @@ struct Served {
 async fn served(version: &str) -> Served {
     let plugin = Arc::new(Plugin {
         info: Info { name: "test".to_owned(), version: version.to_owned() },
-        offers: watch::Sender::new(Arc::new(vec![])),
+        offers: watch::Sender::new(Some(Arc::new(vec![]))),
         config: Mutex::new(None),
         stats: Mutex::new(vec![]),
         beats: AtomicUsize::new(0),
@@ -248,15 +248,15 @@ async fn an_offer_comes_at_once_and_then_only_what_differs() {
     let mut stream = soon(Device::new(served.channel.clone()).fingerprint()).await.unwrap();
     assert_eq!(soon(stream.next()).await.unwrap(), []);
 
-    offers.send_replace(Arc::new(vec![group("b", &["b2", "b1"]), group("a", &["a1"])]));
+    offers.send_replace(Some(Arc::new(vec![group("b", &["b2", "b1"]), group("a", &["a1"])])));
     assert_eq!(soon(stream.next()).await.unwrap(), [offered("a", &["a1"]), offered("b", &["b1", "b2"])]);
 
     // The same devices in another order are the same offer.
-    offers.send_replace(Arc::new(vec![group("a", &["a1"]), group("b", &["b1", "b2"])]));
+    offers.send_replace(Some(Arc::new(vec![group("a", &["a1"]), group("b", &["b1", "b2"])])));
     nothing(stream.next()).await;
 
     // An invalid group costs itself only, and no message if the rest is as it was.
-    offers.send_replace(Arc::new(vec![group("a", &["a1"]), group("", &["x"]), group("b", &["b1", "b2"])]));
+    offers.send_replace(Some(Arc::new(vec![group("a", &["a1"]), group("", &["x"]), group("b", &["b1", "b2"])])));
     nothing(stream.next()).await;
 
     // A second stream gets the present offer at once.
@@ -265,7 +265,7 @@ async fn an_offer_comes_at_once_and_then_only_what_differs() {
 
     let mut sick = group("a", &["a1"]);
     sick.instances[0].health = Health::Unhealthy { reason: "over-current".to_owned() };
-    offers.send_replace(Arc::new(vec![sick]));
+    offers.send_replace(Some(Arc::new(vec![sick])));
     for stream in [&mut stream, &mut second] {
         let offer = soon(stream.next()).await.unwrap();
         assert_eq!(offer.len(), 1);
@@ -289,11 +289,11 @@ async fn the_stream_of_offers_outlives_its_source_and_ends_with_its_caller() {
         async fn set_config(&self, _: &[u8], _: Option<AgentConfig>) -> Result<(), PluginError> {
             Ok(())
         }
-        fn groups(&self) -> watch::Receiver<Arc<Vec<Group>>> {
+        fn groups(&self) -> watch::Receiver<Option<Arc<Vec<Group>>>> {
             if self.0.beats.fetch_add(1, Ordering::SeqCst) == 1 {
                 panic!("no source");
             }
-            watch::channel(Arc::new(vec![group("a", &["a1"])])).1
+            watch::channel(Some(Arc::new(vec![group("a", &["a1"])]))).1
         }
         async fn reserve(&self, _: Vec<String>) -> Result<Reservation, PluginError> {
             Ok(Reservation::default())
@@ -305,7 +305,7 @@ async fn the_stream_of_offers_outlives_its_source_and_ends_with_its_caller() {
     let served = served("1").await;
     let forgetful = Arc::new(Forgetful(Plugin {
         info: Info { name: "f".to_owned(), version: "1".to_owned() },
-        offers: watch::Sender::new(Arc::new(vec![])),
+        offers: watch::Sender::new(Some(Arc::new(vec![]))),
         config: Mutex::new(None),
         stats: Mutex::new(vec![]),
         beats: AtomicUsize::new(0),
@@ -462,7 +462,7 @@ async fn a_large_offer_and_a_large_configuration_pass() {
         }
         groups.push(group);
     }
-    served.plugin.offers.send_replace(Arc::new(groups));
+    served.plugin.offers.send_replace(Some(Arc::new(groups)));
     let mut stream = soon(Device::new(served.channel.clone()).fingerprint()).await.unwrap();
     let offer = tokio::time::timeout(Duration::from_secs(60), stream.next()).await.unwrap().unwrap();
     assert_eq!(offer.len(), 1000);

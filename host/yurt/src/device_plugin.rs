@@ -31,7 +31,7 @@ pub(crate) struct DevicePlugin {
     policy: UsbPolicy,
     schema: Spec,
     config: watch::Sender<Arc<Config>>,
-    published: watch::Sender<Arc<Vec<Group>>>,
+    published: watch::Sender<Option<Arc<Vec<Group>>>>,
     offers: OnceLock<Arc<Offers>>,
     roots: Roots,
     memory_file: PathBuf,
@@ -45,7 +45,7 @@ impl DevicePlugin {
             policy: chosen.policy,
             schema: chosen.schema,
             config: watch::Sender::new(Arc::new(chosen.defaults)),
-            published: watch::Sender::new(Arc::new(Vec::new())),
+            published: watch::Sender::new(None),
             offers: OnceLock::new(),
             roots,
             memory_file: places.memory(),
@@ -91,10 +91,16 @@ pub(crate) fn refusal(findings: &[wit::Diagnostic]) -> Option<String> {
     (!errors.is_empty()).then(|| errors.join("; "))
 }
 
-/// `rule[2].vendor: not a vendor id (write "0x12f7" or "4855")`.
+/// `rule[2].vendor: not a vendor id (write "0x12f7" or "4855")`; a message that begins with its key, `vendor = "x": …`, is not told it
+/// twice.
 pub(crate) fn sentence(finding: &wit::Diagnostic) -> String {
-    let mut text = if finding.path.is_empty() { String::new() } else { format!("{}: ", finding.path) };
-    text.push_str(&finding.message);
+    let (path, message) = (&finding.path, &finding.message);
+    let (above, key) = path.rfind('.').map_or(("", path.as_str()), |dot| path.split_at(dot + 1));
+    let mut text = match message.strip_prefix(key) {
+        _ if path.is_empty() => message.clone(),
+        Some(rest) if rest.starts_with(" = ") => format!("{above}{message}"),
+        _ => format!("{path}: {message}"),
+    };
     if let Some(hint) = &finding.hint {
         text.push_str(&format!(" ({hint})"));
     }
@@ -134,7 +140,7 @@ impl yurt_nomad::device::DevicePlugin for DevicePlugin {
         Ok(())
     }
 
-    fn groups(&self) -> watch::Receiver<Arc<Vec<Group>>> {
+    fn groups(&self) -> watch::Receiver<Option<Arc<Vec<Group>>>> {
         self.offers();
         self.published.subscribe()
     }
@@ -147,5 +153,29 @@ impl yurt_nomad::device::DevicePlugin for DevicePlugin {
     async fn stats(&self) -> Result<Vec<GroupStats>, PluginError> {
         let config = Arc::clone(&self.config.borrow().guest);
         statistics::stats(&self.policy, config, self.offers()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_is_one_sentence_that_names_its_key_once() {
+        let finding = |path: &str, message: &str, hint: Option<&str>| {
+            sentence(&wit::Diagnostic {
+                severity: wit::Severity::Error,
+                path: path.into(),
+                message: message.into(),
+                hint: hint.map(str::to_owned),
+            })
+        };
+        assert_eq!(finding("", "nothing is offered", None), "nothing is offered");
+        assert_eq!(
+            finding("period", "period = \"x\": no duration", Some("\"10s\"")),
+            "period = \"x\": no duration (\"10s\")"
+        );
+        assert_eq!(finding("rule[2].vendor", "vendor = \"x\": no id", None), "rule[2].vendor = \"x\": no id");
+        assert_eq!(finding("rule[2].vendor", "vendors are many", None), "rule[2].vendor: vendors are many");
     }
 }

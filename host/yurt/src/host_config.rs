@@ -72,7 +72,10 @@ impl HostConfig {
 
 fn duration_within(key: &str, given: &str, least: Duration, most: Duration) -> Result<Duration, String> {
     go_duration(given).filter(|span| *span >= least && *span <= most).ok_or_else(|| {
-        format!("yurt.{key} = {given:?}: must be a duration such as \"250ms\" or \"2s\", from {least:?} to {most:?}")
+        format!(
+            "yurt.{key} = {given:?}: must be a duration such as \"250ms\" or \"2s\", from {} to {most:?}",
+            if least.is_zero() { "0s".to_owned() } else { format!("{least:?}") }
+        )
     })
 }
 

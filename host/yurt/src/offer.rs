@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use yurt_guest::{GuestError, UsbPolicy, usb as wit};
+use yurt_nomad::device::Group;
 use yurt_usb::facts::Snapshot;
 use yurt_usb::{Roots, Settings, Watcher};
 
@@ -43,7 +44,7 @@ pub(crate) fn start(
     roots: Roots,
     memory_file: PathBuf,
     config: watch::Receiver<Arc<Config>>,
-    published: watch::Sender<Arc<Vec<yurt_nomad::device::Group>>>,
+    published: watch::Sender<Option<Arc<Vec<Group>>>>,
 ) -> Arc<Offers> {
     let settings = settings(&config.borrow());
     let watcher = Watcher::start(roots, settings);
@@ -74,7 +75,7 @@ struct Task {
     offers: Arc<Offers>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     config: watch::Receiver<Arc<Config>>,
-    published: watch::Sender<Arc<Vec<yurt_nomad::device::Group>>>,
+    published: watch::Sender<Option<Arc<Vec<Group>>>>,
     sender: watch::Sender<Arc<Current>>,
     memory: Option<String>,
     memory_file: PathBuf,
@@ -149,9 +150,9 @@ impl Task {
         self.sender
             .send_modify(|current| *current = Arc::new(Current { number: current.number.saturating_add(1), offer }));
         self.published.send_if_modified(|published| {
-            let different = **published != groups;
+            let different = published.as_deref() != Some(&groups);
             if different {
-                *published = Arc::new(groups);
+                *published = Some(Arc::new(groups));
             }
             different
         });

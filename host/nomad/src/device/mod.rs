@@ -194,9 +194,12 @@ pub trait DevicePlugin: Send + Sync + 'static {
     /// Stop the agent's start, and the text is shown to the operator: only for what the operator wrote wrong.
     async fn set_config(&self, msgpack: &[u8], agent: Option<AgentConfig>) -> Result<(), PluginError>;
 
-    /// The newest offer. The service sends the current one at once and then each different one, checked by [`validate`];
-    /// its stream stays open also when the sender is dropped.
-    fn groups(&self) -> watch::Receiver<Arc<Vec<Group>>>;
+    /// The newest offer; `None` until the plugin has looked for the first time. The service sends the current one at once and then
+    /// each different one, checked by [`validate`]; its stream stays open also when the sender is dropped.
+    ///
+    /// An agent takes its first message for the truth, so for a first offer it waits, but no longer than 3 s: the node registers
+    /// only when it has one from every plugin.
+    fn groups(&self) -> watch::Receiver<Option<Arc<Vec<Group>>>>;
 
     /// What a task gets for these ids, which are of one group. Nothing tells when it gives them back.
     ///

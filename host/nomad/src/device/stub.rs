@@ -11,7 +11,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use super::{AgentConfig, DevicePlugin, Group, GroupStats, Info, PluginError, Reservation};
 use crate::schema::Spec;
 
-type Source = Option<watch::Receiver<Arc<Vec<Group>>>>;
+type Source = Option<watch::Receiver<Option<Arc<Vec<Group>>>>>;
 
 /// Answers in order; `None` panics, and so does an empty list.
 #[derive(Default)]
@@ -34,7 +34,7 @@ impl DevicePlugin for Stub {
         Ok(())
     }
 
-    fn groups(&self) -> watch::Receiver<Arc<Vec<Group>>> {
+    fn groups(&self) -> watch::Receiver<Option<Arc<Vec<Group>>>> {
         let next = self.sources.lock().unwrap().pop_front().flatten();
         next.expect("a source")
     }
