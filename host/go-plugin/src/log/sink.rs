@@ -21,12 +21,14 @@ pub(super) struct Sink {
     stalled: bool,
     /// Lines that did not go out since it stalled.
     missing: u64,
+    /// Of the last one only a part went out.
+    torn: bool,
     file: Option<LogFile>,
 }
 
 impl Sink {
     pub(super) fn new(out: impl AsFd + Send + 'static) -> Sink {
-        Sink { out: Box::new(out), broken: false, stalled: false, missing: 0, file: None }
+        Sink { out: Box::new(out), broken: false, stalled: false, missing: 0, torn: false, file: None }
     }
 
     pub(super) fn fall_back_to(&mut self, file: LogFile) {
@@ -55,7 +57,8 @@ impl Sink {
             }
             self.stalled = false;
             let missing = std::mem::take(&mut self.missing);
-            self.send(note(missing).as_bytes());
+            let end = if std::mem::take(&mut self.torn) { "\n" } else { "" };
+            self.send(format!("{end}{}", note(missing)).as_bytes());
         }
         self.send(line)
     }
@@ -65,6 +68,7 @@ impl Sink {
         while !rest.is_empty() {
             if !self.writable(STALL_MAX) {
                 self.stalled = true;
+                self.torn |= rest.len() < line.len();
                 self.missing = self.missing.saturating_add(1);
                 return false;
             }
@@ -92,7 +96,8 @@ impl Sink {
 
 fn note(missing: u64) -> String {
     let mut fields = Fields::of_event();
-    fields.text("message", &format_args!("{missing} lines are missing here: this log was not read for a while"));
+    fields
+        .text("message", &format_args!("lines are missing here, because this log was not read for a while: {missing}"));
     encode::line(Level::WARN, "log", std::time::SystemTime::now(), &fields)
 }
 
@@ -149,7 +154,7 @@ mod tests {
         let (note, line) = rest.split_once('\n').unwrap();
         let note = LogLine::parse(note);
         assert_eq!(note.level, Level::WARN);
-        assert!(note.message.starts_with(&format!("{elsewhere} lines are missing here")), "{}", note.message);
+        assert!(note.message.ends_with(&format!("for a while: {elsewhere}")), "{}", note.message);
         assert_eq!(line, "again\n");
     }
 
@@ -179,5 +184,26 @@ mod tests {
         }
         drop(sink);
         assert_eq!(reading.join().unwrap().len(), 20 * line.len());
+    }
+
+    #[test]
+    fn after_a_line_that_went_out_in_part_the_next_begins_anew() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        let mut sink = Sink::new(writer);
+        for _ in 0..2 {
+            sink.write(format!("{}\n", "z".repeat(50_000)).as_bytes());
+        }
+        assert!(sink.stalled && sink.torn);
+        // All that is there, whatever the pipe's pages hold of it.
+        let read = reader.read(&mut vec![0; 128 * 1024]).unwrap();
+        assert!(read < 100_002);
+        sink.write(b"next\n");
+        drop(sink);
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        let lines: Vec<_> = rest.lines().collect();
+        assert_eq!((lines.len(), lines[0], lines[2]), (3, "", "next"));
+        assert!(LogLine::parse(lines[1]).message.ends_with("for a while: 1"), "{rest}");
     }
 }
