@@ -46,6 +46,11 @@ pub(crate) fn engine() -> Result<(Engine, Memory), RuntimeError> {
     }
 }
 
+/// The settings of the engine that guests usually run in, for measuring bare wasmtime beside it.
+pub fn engine_settings() -> Config {
+    config(Memory::Pool)
+}
+
 fn config(memory: Memory) -> Config {
     let mut config = Config::new();
     config

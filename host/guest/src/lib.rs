@@ -47,6 +47,7 @@ mod trial;
 mod wasi;
 mod worlds;
 
+pub use engine::engine_settings;
 pub use error::{Cause, GuestError, LoadCause, LoadError, Phase, RuntimeError, Stage};
 pub use inspect::Inspection;
 pub use limits::Limits;

@@ -1,0 +1,202 @@
+//! What Yurt's limits, deadlines and checks cost: calls of the default policy through [`UsbPolicy`] beside the same calls on bare
+//! wasmtime, and loading beside bare loading.
+//!
+//! Criterion's figures come first. It measures one side after the other, so what a busy machine does to one side it does not do to the
+//! other; the ratio that counts is taken afterwards, from short batches of both sides in turn.
+
+#![allow(missing_docs, unreachable_pub, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
+
+mod bare;
+mod ours;
+
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use wasmtime::error::Context as _;
+use criterion::{BatchSize, Criterion};
+use serde_json::json;
+use wasmtime::{Engine, Result};
+use wasmtime::component::Component;
+use yurt_benches::load_average;
+use yurt_guest::{Options, Runtime, Source, Trial, UsbPolicy, engine_settings};
+
+use bare::Bare;
+
+/// The pair that the devices have; the rest is what the schema makes of nothing.
+const CONFIG: &str = r#"{"fingerprint_period":"10s","target_vendor_id":4292,"target_product_id":60000,"rule":[]}"#;
+const DEVICES: [usize; 2] = [8, 127];
+/// What a call may cost, as a multiple of the bare one.
+const GOAL: f64 = 1.15;
+/// Pairs of batches for the ratio, and how long a batch is.
+const ROUNDS: usize = 200;
+const BATCH: Duration = Duration::from_millis(8);
+
+fn main() -> Result<()> {
+    let file = component()?;
+    let bytes = fs::read(&file).with_context(|| format!("{}: run guests/build.sh", file.display()))?;
+    println!("{} ({} kB), load {}", file.display(), bytes.len() >> 10, load_average());
+    let bytes: &'static [u8] = bytes.leak();
+    let mut criterion = Criterion::default()
+        .sample_size(30)
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(2))
+        .configure_from_args();
+    loading(&mut criterion, bytes)?;
+
+    let runtime = Runtime::new(Options::default())?;
+    let policy = load(&runtime, bytes);
+    let engine = Engine::new(&engine_settings())?;
+    let bare = Bare::new(&engine, &Component::new(&engine, bytes)?)?;
+    calls(&mut criterion, &policy, &bare);
+    criterion.final_summary();
+
+    let ratios = DEVICES.map(|devices| ratio(&policy, &bare, devices));
+    let rate = two_threads(&policy);
+    if let Some(file) = env::var_os("YURT_BENCH_JSON") {
+        fs::write(file, json!({ "ratios": ratios, "goal": GOAL, "two_threads_calls_per_s": rate }).to_string())?;
+    }
+    Ok(())
+}
+
+/// The component that the binary embeds, built by `guests/build.sh`.
+fn component() -> Result<PathBuf> {
+    let folder = env::var_os("YURT_GUESTS_DIR").map(PathBuf::from);
+    let folder = folder.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/target/components"));
+    std::path::absolute(folder.join("usb.wasm")).context("no current directory")
+}
+
+fn load(runtime: &Runtime, bytes: &'static [u8]) -> UsbPolicy {
+    let loaded = runtime.open(&Source::Embedded { name: "usb", bytes }).expect("the guest opens");
+    loaded.activate(&Trial { config: CONFIG }).expect("the trial passes")
+}
+
+/// From nothing to a guest that may be called, as every launch of a plugin does it.
+fn loading(criterion: &mut Criterion, bytes: &'static [u8]) -> Result<()> {
+    let cache = tempfile::tempdir()?;
+    let options = |dir: &Path| Options { cache_dir: Some(dir.into()), ..Options::default() };
+    let compiled = cache.path().join("bare.cwasm");
+    let engine = || Engine::new(&engine_settings()).expect("an engine");
+    fs::write(&compiled, Component::new(&engine(), bytes)?.serialize()?)?;
+    load(&Runtime::new(options(&cache.path().join("warm")))?, bytes);
+
+    let mut group = criterion.benchmark_group("load");
+    group.bench_function("runtime only", |b| b.iter_with_large_drop(|| Runtime::new(Options::default()).expect("a runtime")));
+    group.bench_function("cached, Yurt", |b| {
+        b.iter_with_large_drop(|| {
+            let runtime = Runtime::new(options(&cache.path().join("warm"))).expect("a runtime");
+            load(&runtime, bytes)
+        });
+    });
+    group.bench_function("cached, bare", |b| {
+        b.iter_with_large_drop(|| {
+            let engine = engine();
+            #[allow(unsafe_code)]
+            // SAFETY: written above by the same version, in a directory that is ours.
+            let component = unsafe { Component::deserialize_file(&engine, &compiled) }.expect("the component");
+            Bare::new(&engine, &component).expect("it links")
+        });
+    });
+    group.sample_size(10);
+    group.bench_function("first, Yurt", |b| {
+        b.iter_batched(
+            || tempfile::tempdir().expect("a directory"),
+            |dir| (load(&Runtime::new(options(&dir.path().join("cold"))).expect("a runtime"), bytes), dir),
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("first, bare", |b| {
+        b.iter_with_large_drop(|| {
+            let engine = engine();
+            Bare::new(&engine, &Component::new(&engine, bytes).expect("it compiles")).expect("it links")
+        });
+    });
+    group.finish();
+    Ok(())
+}
+
+fn calls(criterion: &mut Criterion, policy: &UsbPolicy, bare: &Bare) {
+    for devices in DEVICES {
+        let (ours, theirs) = (ours::facts::snapshot(devices), bare::facts::snapshot(devices));
+        let offer = policy.group(CONFIG, &ours, None).expect("a call").expect("an offer");
+        let same = bare.group(CONFIG, &theirs).expect("a call").expect("an offer");
+        assert!(offer.groups.iter().map(|group| group.instances.len()).sum::<usize>() == devices, "{offer:?}");
+        assert_eq!(format!("{offer:?}"), format!("{same:?}"), "both sides do the same work");
+
+        let mut group = criterion.benchmark_group(format!("group of {devices}"));
+        group.bench_function("Yurt", |b| b.iter_with_large_drop(|| policy.group(CONFIG, black_box(&ours), None)));
+        group.bench_function("bare", |b| b.iter_with_large_drop(|| bare.group(CONFIG, black_box(&theirs))));
+        group.finish();
+    }
+}
+
+/// Medians over batches of both sides in turn. A batch that was disturbed disturbs one ratio of two hundred.
+fn ratio(policy: &UsbPolicy, bare: &Bare, devices: usize) -> serde_json::Value {
+    let (ours, theirs) = (ours::facts::snapshot(devices), bare::facts::snapshot(devices));
+    let mut one = || drop(black_box(policy.group(CONFIG, &ours, None)));
+    let mut other = || drop(black_box(bare.group(CONFIG, &theirs)));
+    let (mut yurt, mut bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        // Who goes first has what the other left in the caches.
+        let (mine, its) = if round % 2 == 0 {
+            let mine = batch(&mut one);
+            (mine, batch(&mut other))
+        } else {
+            let its = batch(&mut other);
+            (batch(&mut one), its)
+        };
+        yurt.push(mine);
+        bare.push(its);
+        ratios.push(mine / its);
+    }
+    let (yurt, bare) = (yurt_benches::quartiles(yurt), yurt_benches::quartiles(bare));
+    let [low, ratio, high] = yurt_benches::quartiles(ratios);
+    println!(
+        "group of {devices}: Yurt {:.1} µs, bare {:.1} µs, ratio {ratio:.3} (quartiles {low:.3}–{high:.3}), goal ≤ {GOAL}: {}; load {}",
+        yurt[1] * 1e6,
+        bare[1] * 1e6,
+        if ratio <= GOAL { "met" } else { "NOT MET" },
+        load_average(),
+    );
+    json!({
+        "devices": devices,
+        "yurt_us": yurt.map(|s| s * 1e6),
+        "bare_us": bare.map(|s| s * 1e6),
+        "ratio": [low, ratio, high],
+        "met": ratio <= GOAL,
+    })
+}
+
+/// Seconds of one call, averaged over a batch.
+fn batch(call: &mut impl FnMut()) -> f64 {
+    let start = Instant::now();
+    let mut calls = 0;
+    loop {
+        call();
+        calls += 1;
+        let took = start.elapsed();
+        if took >= BATCH {
+            return took.as_secs_f64() / f64::from(calls);
+        }
+    }
+}
+
+/// Whether calls get in each other's way.
+fn two_threads(policy: &UsbPolicy) -> f64 {
+    let facts = ours::facts::snapshot(8);
+    let calls = || {
+        let (start, mut calls) = (Instant::now(), 0_u32);
+        while start.elapsed() < Duration::from_secs(1) {
+            drop(black_box(policy.group(CONFIG, &facts, None)));
+            calls += 1;
+        }
+        f64::from(calls) / start.elapsed().as_secs_f64()
+    };
+    let rate = thread::scope(|scope| {
+        let threads = [(); 2].map(|()| scope.spawn(calls));
+        threads.into_iter().filter_map(|thread| thread.join().ok()).sum()
+    });
+    println!("group of 8 on two threads: {rate:.0} calls/s");
+    rate
+}
