@@ -82,10 +82,10 @@ fn fnv1a(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
-/// Makes `dir` with its parents, itself 0700 and ours alone.
+/// Makes `dir`, 0700 and ours alone, and such parents as are missing, 0700 too.
 pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
     if let Some(parent) = dir.parent() {
-        fs::create_dir_all(parent)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     }
     match DirBuilder::new().mode(0o700).create(dir) {
         Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
@@ -137,12 +137,14 @@ mod tests {
     #[test]
     fn a_replaced_file_is_private_and_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state/memory.json");
+        let path = dir.path().join("yurt/state/memory.json");
         replace(&path, b"one").unwrap();
         replace(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
+        for made in ["yurt", "yurt/state"] {
+            assert_eq!(fs::metadata(dir.path().join(made)).unwrap().mode() & 0o777, 0o700, "{made}");
+        }
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 

@@ -64,18 +64,14 @@ struct Demo {
 impl Demo {
     fn new(simulate: bool) -> anyhow::Result<Demo> {
         let scratch = Scratch::make()?;
-        let plugins = scratch.0.join("plugins");
-        places::private_dir(&plugins)?;
-        let link = plugins.join("usb");
-        symlink(std::env::current_exe()?, &link)?;
+        let (state, link) = installed(&scratch)?;
 
         let real = scan(&Roots::system()).devices.iter().any(|device| !device.is_hub);
         let bus = if simulate || !real { Some(SimulatedBus::make(&scratch.0.join("usb"))?) } else { None };
         let agent = Agent {
             program: link,
             args: bus.iter().flat_map(|bus| ["--usb-root".into(), bus.dir.clone().into_os_string()]).collect(),
-            // A directory that stays, so that only the first demo has to compile the guest.
-            env: vec![(places::STATE_DIR.into(), places::base().join("demo").into())],
+            env: vec![(places::STATE_DIR.into(), state.into())],
             ..Agent::default()
         };
         Ok(Demo { out: Out::new(), agent, bus, _scratch: scratch })
@@ -230,7 +226,21 @@ async fn patient<T>(
     }
 }
 
-/// Holds the plugin directory and the simulated bus; gone at the end.
+/// The demo's state directory and the link in its plugin directory. Both stay where they can, so that only the first demo has to
+/// compile the guest.
+fn installed(scratch: &Scratch) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let stays = places::base().join("demo");
+    let state = if places::private_dir(&stays).is_ok() { stays } else { scratch.0.join("state") };
+    let plugins = state.join("plugins");
+    places::private_dir(&plugins).with_context(|| format!("cannot make {}", plugins.display()))?;
+    let link = plugins.join("usb");
+    let draft = plugins.join(format!(".usb.{}", std::process::id()));
+    symlink(std::env::current_exe()?, &draft)?;
+    std::fs::rename(&draft, &link)?;
+    Ok((state, link))
+}
+
+/// Holds the simulated bus; gone at the end.
 struct Scratch(PathBuf);
 
 impl Scratch {
