@@ -1,7 +1,9 @@
 //! What a job can constrain on. Attributes belong to a group, so with several members each follows a rule:
 //!
 //! * texts are the distinct values of the members, sorted and joined with commas (`set_contains` finds one among several);
-//! * numbers and truth values are there only while all members agree.
+//! * numbers and truth values are there only while all members agree;
+//! * a list too long for an attribute ends with how many values were left out and a check sum of all (`and-37-more-1f2e3d4c`), so that
+//!   it changes with each of them.
 //!
 //! `ids` and `serials` are there for a second reason: Nomad caches a node's fitness by its attributes, not by its instances, so they
 //! change when the members do.
@@ -40,7 +42,7 @@ pub(crate) fn of(devices: &[&UsbDevice], instances: &[Instance]) -> Vec<Attribut
     for (name, values) in texts {
         if !values.is_empty() {
             // The elements are matchable one by one; joined they are text anyway.
-            all.push(attribute::text(name, &values.join(",")));
+            all.push(attribute::text(name, &joined(&values)));
         }
     }
     let numbers: [(&str, Option<i64>); 7] = [
@@ -97,6 +99,28 @@ fn distinct(all: &mut Vec<String>, values: Vec<String>) {
             all.insert(place, value);
         }
     }
+}
+
+/// The host refuses a group for one text that is longer.
+const LONGEST: usize = 1024;
+
+/// As many values as fit, whole, and a word about the rest.
+fn joined(values: &[String]) -> String {
+    let text = values.join(",");
+    if text.len() <= LONGEST {
+        return text;
+    }
+    // FNV-1a: for telling apart, not for secrecy.
+    let sum = text.bytes().fold(0x811c_9dc5_u32, |sum, byte| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let mut kept = String::new();
+    for (at, value) in values.iter().enumerate() {
+        let rest = format!("and-{}-more-{sum:08x}", values.len() - at);
+        if kept.len() + value.len() + 1 + rest.len() > LONGEST {
+            return kept + &rest;
+        }
+        kept = kept + value + ",";
+    }
+    kept
 }
 
 fn label(label: Option<&Label>) -> Vec<String> {

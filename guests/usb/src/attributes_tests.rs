@@ -137,3 +137,25 @@ fn it_asks_to_be_asked_again_after_the_period() {
     let offer = testing::group::<DefaultPolicy>(r#"{"fingerprint_period":"2s","rule":[{}]}"#, &snapshot([])).unwrap();
     assert_eq!(offer.ask_again_milliseconds, Some(2000));
 }
+
+#[test]
+fn a_list_of_many_members_is_cut_between_values_and_still_changes_with_each_of_them() {
+    let group = |count: usize| {
+        let member = |at: usize| stick(&format!("1-{at}")).serial(&format!("SERIAL{at:04}"), SerialQuality::Unique);
+        one_group((1..=count).map(member).collect())
+    };
+    let ids = |count: usize| match value(&group(count), "ids") {
+        Some(Value::Text(text)) => text,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(ids(70).split(',').count(), 70);
+    let (many, more) = (ids(200), ids(201));
+    for (text, count) in [(&many, 200), (&more, 201)] {
+        assert!(text.len() <= 1024, "{}", text.len());
+        let (kept, rest) = text.rsplit_once(',').unwrap();
+        let kept = kept.split(',').count();
+        assert!(kept > 60 && kept < count && text.starts_with("sn-SERIAL0001,"), "{text}");
+        assert!(rest.starts_with(&format!("and-{}-more-", count - kept)), "{rest}");
+    }
+    assert_ne!(many, more);
+}

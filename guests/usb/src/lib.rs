@@ -53,9 +53,6 @@ impl UsbPolicy for DefaultPolicy {
 
     fn group(config: &Config, facts: &Snapshot, memory: Option<Memory>) -> Result<Offer<Memory>, String> {
         let settings = config.check().0;
-        if settings.rules.is_empty() && memory.is_none() {
-            yurt_sdk::warn!("no USB device is offered: the configuration has neither a rule nor a target pair");
-        }
         let memory = memory.unwrap_or_default();
 
         let offered: Vec<(&UsbDevice, &rules::Rule)> = facts

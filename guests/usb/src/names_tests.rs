@@ -142,11 +142,9 @@ fn hubs_are_offered_only_to_a_rule_that_names_their_class() {
 }
 
 #[test]
-fn without_rule_and_target_nothing_is_offered_and_that_is_said_once() {
+fn without_rule_and_target_nothing_is_offered_and_that_is_left_to_the_check_to_say() {
     let facts = snapshot([Device::new("1-1", 0x12f7, 0x1e23)]);
     testing::logged();
     let offer = testing::group::<DefaultPolicy>("{}", &facts).unwrap();
-    assert_eq!((offer.groups.len(), testing::logged().len()), (0, 1));
-    group_again::<DefaultPolicy>("{}", &facts, offer.memory).unwrap();
-    assert_eq!(testing::logged(), []);
+    assert_eq!((offer.groups.len(), testing::logged()), (0, vec![]));
 }

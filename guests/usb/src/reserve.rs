@@ -10,6 +10,12 @@ use yurt_sdk::offer::{EnvValue, GrantedEnv, GroupName, Health, Instance, NodeGra
 
 use crate::health;
 
+/// Nomad puts a value of the node in the place of `${…}` and knows no way to write it otherwise.
+const EXPANDED: &str = "${";
+
+/// Bytes that the host takes in one variable.
+const LONGEST_MANIFEST: usize = 32 * 1024;
+
 /// The reservation, or why there is none: a device that left or cannot be used since it was offered.
 pub(crate) fn reserve(facts: &Snapshot, group: &GroupName, reserved: &[Instance]) -> Result<Reservation, String> {
     let mut env = Variables::default();
@@ -34,7 +40,7 @@ pub(crate) fn reserve(facts: &Snapshot, group: &GroupName, reserved: &[Instance]
                 env.numbered(&stem, "NET", EnvValue::Text(network.name.clone()));
             }
             env.numbered(&stem, "PORT", EnvValue::Text(device.key.clone()));
-            if let Some(serial) = &device.serial {
+            if let Some(serial) = device.serial.as_ref().filter(|serial| !serial.text.contains(EXPANDED)) {
                 env.numbered(&stem, "SERIAL", EnvValue::Text(serial.text.clone()));
             }
             manifest.devices.push(Device::of(&instance.id, device));
@@ -44,7 +50,13 @@ pub(crate) fn reserve(facts: &Snapshot, group: &GroupName, reserved: &[Instance]
         let ids: Vec<&str> = reserved.iter().map(|instance| instance.id.as_str()).collect();
         env.add(format!("YURT_USB_{}_{}_IDS", upper(&group.vendor), upper(&group.name)), EnvValue::Text(ids.join(",")));
         let text = yurt_sdk::json::to_string(&manifest).map_err(|e| format!("the manifest cannot be written: {e}"))?;
-        env.add(format!("YURT_USB_MANIFEST_{}", upper(&first.id)), EnvValue::Text(text));
+        // The same text to whoever reads JSON.
+        let text = text.replace(EXPANDED, "\\u0024{");
+        if text.len() <= LONGEST_MANIFEST {
+            env.add(format!("YURT_USB_MANIFEST_{}", upper(&first.id)), EnvValue::Text(text));
+        } else {
+            yurt_sdk::warn!("no manifest for {}: it would have {} bytes", first.id, text.len());
+        }
     }
     Ok(Reservation { env: env.all, nodes, mounts: Vec::new() })
 }

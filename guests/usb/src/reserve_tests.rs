@@ -109,3 +109,26 @@ fn nothing_reserved_is_nothing_granted() {
     let reservation = reserve(&snapshot([]), &[]).unwrap();
     assert!(reservation.env.is_empty() && reservation.nodes.is_empty() && reservation.mounts.is_empty());
 }
+
+#[test]
+fn what_nomad_would_expand_reaches_the_task_in_the_manifest_only_and_as_it_is() {
+    let facts = snapshot([modem("1-1.4").serial("a${node.id}b", SerialQuality::Unique)]);
+    let reservation = reserve(&facts, &[instance("sn-a", "1-1.4")]).unwrap();
+    assert_eq!(env(&reservation, &facts, "YURT_USB_SN_A_SERIAL"), None);
+    let manifest = env(&reservation, &facts, "YURT_USB_MANIFEST_SN_A").unwrap();
+    assert!(!manifest.contains("${"), "{manifest}");
+    let manifest: yurt_sdk::json::Value = yurt_sdk::json::from_str(&manifest).unwrap();
+    assert_eq!(manifest["devices"][0]["serial"], "a${node.id}b");
+}
+
+#[test]
+fn a_manifest_too_long_for_a_variable_is_left_out_and_the_devices_are_not() {
+    let ports: Vec<String> = (1..=99).map(|at| format!("1-{at}")).collect();
+    let facts = snapshot(ports.iter().map(|port| modem(port)));
+    let reserved: Vec<Instance> = ports.iter().map(|port| instance(&format!("port-{port}"), port)).collect();
+    testing::logged();
+    let reservation = reserve(&facts, &reserved).unwrap();
+    assert_eq!(reservation.nodes.len(), 3 * 99);
+    assert!(!reservation.env.iter().any(|env| env.name.contains("MANIFEST")));
+    assert_eq!(testing::logged().len(), 1);
+}

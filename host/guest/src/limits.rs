@@ -165,7 +165,7 @@ pub const TABLE: &[Limit] = &[
         MIB,
         "the line is cut; further lines are counted, and the count is logged once"
     ),
-    row!("text", text, "bytes", 4 * KIB, 256, 64 * KIB, "the answer is refused"),
+    row!("text", text, "bytes", 32 * KIB, 256, 64 * KIB, "the answer is refused"),
     row!("remembered", remembered, "bytes", 64 * KIB, KIB, MIB, "the answer is refused"),
     row!("groups", groups, "groups", 1024, 1, 16_384, "the answer is refused"),
     row!("offered_instances", offered_instances, "instances", 4096, 1, 65_536, "the answer is refused"),

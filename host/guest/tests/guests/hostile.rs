@@ -134,7 +134,7 @@ fn answers_over_a_limit_are_refused() {
     }
     for (name, what, size, limit, key) in [
         ("many-groups", "groups", 1025, 1024, "groups"),
-        ("long-name", "bytes in one text", 5000, 4096, "text"),
+        ("long-name", "bytes in one text", 40_000, 32_768, "text"),
         ("long-memory", "bytes of memory to be remembered", 65_537, 65_536, "remembered"),
     ] {
         let why = tried(&runtime, &Guest::hostile(name));
