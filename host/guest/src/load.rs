@@ -8,7 +8,7 @@ use semver::Version;
 use wasmtime::component::Component;
 
 use crate::call::{self, Callee};
-use crate::error::{GuestError, LoadCause, LoadError, Stage};
+use crate::error::{GuestError, LoadCause, LoadError, Stage, short};
 use crate::identity::{Identity, digest};
 use crate::journal::clean;
 use crate::outline::Outline;
@@ -123,9 +123,9 @@ impl Loaded {
         self.0.about()
     }
 
-    /// Name, version and the first digits of the digest: `usb 0.1.0 (3f2a91c04b77)`.
+    /// Where it comes from and the first digits of its digest, as a [`LoadError`] says it: `/srv/acme.wasm (sha256 3f2a91c04b77)`.
     pub fn guest(&self) -> String {
-        self.0.0.callee.identity.to_string()
+        format!("{} (sha256 {})", self.0.origin(), short(self.0.digest()))
     }
 
     /// Calls every function once with made-up devices. A guest that traps, spins or answers nonsense here never serves; one that

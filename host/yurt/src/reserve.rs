@@ -82,6 +82,12 @@ fn pick(current: &Current, snapshot: &Snapshot, ids: &[String]) -> Result<Vec<Of
         if picked.iter().any(|other| other.instance.id == *id) {
             return Err(PluginError::invalid_argument(format!("device {id:?} is asked for twice")));
         }
+        if let Some(other) = picked.first().filter(|other| other.group != offered.group) {
+            return Err(PluginError::invalid_argument(format!(
+                "devices {:?} and {id:?} are not of one group: reserve each group by itself",
+                other.instance.id
+            )));
+        }
         picked.push(offered.clone());
     }
     Ok(picked)
