@@ -137,9 +137,7 @@ impl Bus {
 
         let staged = self.roots.sys.join(format!("devices/.new-{port}"));
         tree::device(&staged, port, model, address)?;
-        let node = self.roots.dev.join(address.node());
-        node.parent().map_or(Ok(()), fs::create_dir_all)?;
-        fs::write(node, model.descriptors())?;
+        self.node(&address.node(), &format!("char/189:{}", address.minor()))?;
         fs::rename(staged, self.sys(&path))?;
         let sys = &self.roots.sys;
         tree::link(sys, &format!("{path}/subsystem"), "bus/usb")?;
@@ -318,9 +316,7 @@ impl Bus {
         if let Some((name, number)) = &made.node {
             tree::put(&dir, "dev", number.rsplit('/').next().unwrap_or_default())?;
             tree::link(&self.roots.sys, &format!("dev/{number}"), path).or_else(read_only)?;
-            let file = self.roots.dev.join(name);
-            file.parent().map_or(Ok(()), fs::create_dir_all)?;
-            fs::write(file, "")?;
+            self.node(name, number)?;
         }
         tree::put(&dir, "uevent", &made.properties)?;
         let class = if child.subsystem == "usb-serial" {
@@ -335,6 +331,13 @@ impl Bus {
             tree::link(&self.roots.sys, &format!("{class}/{last}"), path)?;
         }
         Ok(made)
+    }
+
+    /// In a made-up `/dev` a file stands for a node; this machine's own gets a node, which nobody opens.
+    fn node(&self, name: &str, number: &str) -> io::Result<()> {
+        let path = self.roots.dev.join(name);
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        if self.roots.is_system() { tree::node(&path, number).or_else(read_only) } else { fs::write(path, "") }
     }
 
     /// The lowest number that no plugged device uses for such a node (or, without a node, for such a path).
@@ -422,15 +425,18 @@ fn interface_name(port: &str, number: u8) -> String {
     format!("{port}:1.{number}")
 }
 
+/// As the kernel names disks: `a` to `z`, then `aa`.
 fn letter(number: u32) -> String {
-    char::from_u32(u32::from(b'a') + number % 26).map_or_else(String::new, String::from)
+    let last = char::from_u32(u32::from(b'a') + number % 26).map_or_else(String::new, String::from);
+    if number < 26 { last } else { letter(number / 26 - 1) + &last }
 }
 
 fn nothing(port: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("nothing is plugged at {port}"))
 }
 
-/// Inside a namespace `/sys/dev` is the kernel's own and cannot be written; few look there.
+/// Inside a namespace `/sys/dev` is the kernel's own and cannot be written; few look there. In that of a user who is not root there
+/// are no device nodes either.
 fn read_only(error: io::Error) -> io::Result<()> {
     match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Ok(()),

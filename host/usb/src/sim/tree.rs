@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+
 use super::model::{Model, Setting};
 
 /// Writes an attribute; sysfs ends texts with a line feed.
@@ -41,6 +43,17 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+/// A device node of a number as `/sys/dev` names it: `char/189:4`, `block/8:0`.
+pub(super) fn node(path: &Path, number: &str) -> io::Result<()> {
+    let parts = number.split_once('/').and_then(|(kind, number)| {
+        let (major, minor) = number.split_once(':')?;
+        let kind = if kind == "block" { FileType::BlockDevice } else { FileType::CharacterDevice };
+        Some((kind, makedev(major.parse().ok()?, minor.parse().ok()?)))
+    });
+    let (kind, number) = parts.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, number))?;
+    Ok(mknodat(CWD, path, kind, Mode::RUSR | Mode::WUSR, number)?)
 }
 
 /// The address of a device as the kernel counts it.
