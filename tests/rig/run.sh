@@ -2,7 +2,15 @@
 # Fake USB buses in namespaces against the real binary. `tests/rig/run.sh [--release] [CASE…]`
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-profile=()
-[ "${1:-}" = --release ] && { profile=(--release); shift; }
-cargo build --quiet --locked "${profile[@]}" -p yurt -p yurt-rig
-exec "target/$([ ${#profile[@]} -gt 0 ] && echo release || echo debug)/yurt-rig" "$@"
+profile=debug
+flags=(--quiet --locked)
+if [ "${1:-}" = --release ]; then
+    profile=release
+    flags+=(--release)
+    shift
+fi
+target=${CARGO_TARGET_DIR:-target}
+# One after the other: built together they would share features that the binary does not have by itself.
+cargo build "${flags[@]}" --package yurt
+cargo build "${flags[@]}" --package yurt-rig
+exec "$target/$profile/yurt-rig" "$@"
