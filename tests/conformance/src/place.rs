@@ -1,0 +1,174 @@
+//! Where a test's plugin lives.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+use yurt_nomad::client::Agent;
+use yurt_usb::Roots;
+use yurt_usb::sim::{Bus, models};
+
+use crate::binary::binary;
+use crate::process::Process;
+
+/// Directories of a test's own: `state`, `usb` for a simulated bus, perhaps `plugins`. Gone when dropped.
+#[derive(Debug)]
+pub struct Place {
+    dir: TempDir,
+    plugins: PathBuf,
+    name: String,
+}
+
+impl Place {
+    /// With the built-in guest, in a plugin directory that all places of this kind share: a state directory belongs to a plugin
+    /// directory, and only so can each begin with a copy of the same compiled guest, which takes a second to make.
+    pub fn new() -> Place {
+        let workshop = Workshop::of_this_program();
+        let place = Place::in_directory(workshop.plugins.clone(), "usb");
+        copy_of(&workshop.state, &place.state());
+        place
+    }
+
+    /// With a plugin directory of its own and a link of this name in it, which may stand for another guest.
+    pub fn named(name: &str) -> Place {
+        let mut place = Place::in_directory(PathBuf::new(), name);
+        place.plugins = place.root().join("plugins");
+        std::fs::create_dir(&place.plugins).expect("a directory");
+        symlink(binary(), place.program()).expect("a link");
+        place
+    }
+
+    fn in_directory(plugins: PathBuf, name: &str) -> Place {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        for sub in ["state", "usb"] {
+            std::fs::create_dir(dir.path().join(sub)).expect("a directory");
+        }
+        Place { dir, plugins, name: name.to_owned() }
+    }
+
+    /// Holds all else.
+    pub fn root(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The agent's `plugin_dir`.
+    pub fn plugins(&self) -> PathBuf {
+        self.plugins.clone()
+    }
+
+    /// The link to the binary, as the agent starts it.
+    pub fn program(&self) -> PathBuf {
+        self.plugins().join(&self.name)
+    }
+
+    /// Overrides the plugin's state directory.
+    pub fn state(&self) -> PathBuf {
+        self.root().join("state")
+    }
+
+    /// The simulated root: `sys`, `dev`, `events.sock`.
+    pub fn usb(&self) -> PathBuf {
+        self.root().join("usb")
+    }
+
+    /// Writes a bus with a root hub. Before this is called the plugin finds no bus at all.
+    pub fn bus(&self) -> Bus {
+        let bus = Bus::create(&Roots::simulated(&self.usb())).expect("a simulated bus");
+        bus.plug("usb1", &models::root_hub(15)).expect("a root hub");
+        bus
+    }
+
+    /// What the stanza's `args` hold.
+    pub fn args(&self) -> [String; 2] {
+        ["--usb-root".to_owned(), self.usb().display().to_string()]
+    }
+
+    /// An agent that knows this plugin.
+    pub fn agent(&self) -> Agent {
+        Agent {
+            program: self.program(),
+            args: self.args().map(Into::into).to_vec(),
+            env: vec![("YURT_STATE_DIR".into(), self.state().into())],
+            ..Agent::default()
+        }
+    }
+
+    /// A launch as an agent's, to be looked at byte by byte: [`Process::start`](crate::process::Process::start).
+    pub fn command(&self) -> Command {
+        let mut command = self.bare_command();
+        command
+            .args(self.args())
+            .env(yurt_nomad::HANDSHAKE.cookie_key, yurt_nomad::HANDSHAKE.cookie_value)
+            .env("PLUGIN_MIN_PORT", "10000")
+            .env("PLUGIN_MAX_PORT", "25000")
+            .env("PLUGIN_PROTOCOL_VERSIONS", "2");
+        command
+    }
+
+    /// The binary as anybody may start it: no cookie, no arguments.
+    pub fn bare_command(&self) -> Command {
+        let mut command = Command::new(self.program());
+        command.env("YURT_STATE_DIR", self.state());
+        for name in ["CLIENT_CERT", "MULTIPLEX_GRPC", "UNIX_SOCKET_DIR", "UNIX_SOCKET_GROUP"] {
+            command.env_remove(format!("PLUGIN_{name}"));
+        }
+        command.env_remove(yurt_nomad::HANDSHAKE.cookie_key);
+        command
+    }
+}
+
+impl Default for Place {
+    fn default() -> Place {
+        Place::new()
+    }
+}
+
+/// What the places of one test program share, below cargo's target directory: it is of use to the next run, too.
+struct Workshop {
+    plugins: PathBuf,
+    state: PathBuf,
+}
+
+impl Workshop {
+    fn of_this_program() -> &'static Workshop {
+        static WORKSHOP: OnceLock<Workshop> = OnceLock::new();
+        WORKSHOP.get_or_init(|| {
+            let program = std::env::current_exe().expect("this program's path");
+            // target/debug/deps/<program>
+            let dir = program.ancestors().nth(3).expect("cargo's layout").join("tmp/conformance");
+            let workshop = Workshop { plugins: dir.join("plugins"), state: dir.join("state") };
+            std::fs::create_dir_all(&workshop.plugins).expect("a directory");
+            std::fs::create_dir_all(&workshop.state).expect("a directory");
+            let link = workshop.plugins.join("usb");
+            let _ = std::fs::remove_file(&link);
+            symlink(binary(), link).expect("a link");
+            workshop.compile();
+            workshop
+        })
+    }
+
+    /// One launch, after which the compiled guest is there.
+    fn compile(&self) {
+        let mut command = Command::new(self.plugins.join("usb"));
+        command.env("YURT_STATE_DIR", &self.state);
+        command.env(yurt_nomad::HANDSHAKE.cookie_key, yurt_nomad::HANDSHAKE.cookie_value);
+        drop(Process::start(&mut command));
+    }
+}
+
+/// The same directories and files with the same modes.
+fn copy_of(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            std::fs::create_dir(&to).expect("a directory");
+            copy_of(&from, &to);
+            std::fs::set_permissions(&to, from.metadata().expect("a mode").permissions()).expect("a mode");
+        } else {
+            std::fs::copy(&from, &to).expect("a copy");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The contract of a Nomad device plugin, subject by subject, with the real binary and no Nomad.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
+mod agents;
+mod configuration;
+mod ending;
+mod fingerprint;
+mod guests;
+mod handshake;
+mod launches;
+mod offering;
+mod reservation;
+mod rude_devices;
+mod services;
+mod statistics;
+
+#[allow(dead_code)]
+#[path = "../../../../host/guest/tests/guests/make.rs"]
+mod make;
