@@ -8,7 +8,9 @@ use hcl_edit::template::Element;
 use serde_json::{Map, Number, Value};
 
 /// Longest text that is parsed, in bytes.
-pub(crate) const TEXT_MAX: usize = 1 << 20;
+const TEXT_MAX: usize = 1 << 18;
+/// Most `=` and `:` in it, and so most keys: for each key of an object the parser looks through all those before it.
+const KEYS_MAX: usize = 1 << 13;
 
 /// A constant and where it stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,6 +74,9 @@ impl Node {
 pub(crate) fn body(text: &str) -> Result<Body, Fault> {
     if text.len() > TEXT_MAX {
         return Err(Fault::new(0, format!("it is longer than {TEXT_MAX} bytes")));
+    }
+    if text.bytes().filter(|byte| matches!(byte, b'=' | b':')).count() > KEYS_MAX {
+        return Err(Fault::new(0, format!("it has more than {KEYS_MAX} keys, or `=` and `:` in its texts")));
     }
     text.parse::<Body>().map_err(|why| Fault::new(why.location().offset(), why.message().replace('\n', "; ")))
 }

@@ -30,9 +30,11 @@ pub(crate) fn cleaned(text: &str, max: usize) -> String {
 
 /// The word among `known` that `word` was probably meant to be.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let allowed = word.chars().count().div_ceil(3).min(3);
+    let length = word.chars().count();
+    let allowed = length.div_ceil(3).min(3);
     known
         .into_iter()
+        .filter(|candidate| candidate.chars().count().abs_diff(length) <= allowed)
         .map(|candidate| (distance(word, candidate), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min()

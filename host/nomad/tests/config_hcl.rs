@@ -126,6 +126,19 @@ fn an_unknown_key_is_refused_with_what_was_meant() {
 }
 
 #[test]
+fn a_text_that_would_take_long_is_refused_at_once() {
+    let begun = std::time::Instant::now();
+    // The parser's own time grows with the square of the keys in one object, ours with that of the keys in one block.
+    let keys = (0..9000).map(|key| format!("k{key} = 1, ")).collect::<String>();
+    refused(&format!("map = {{{keys}}}"), "1:1: it has more than 8192 keys, or `=` and `:` in its texts");
+    refused(&"# long\n".repeat(1 << 16), "1:1: it is longer than 262144 bytes");
+    refused(&format!("tag = [{}]", "{},".repeat(5000)), "1:12296: more than 4096 blocks tag stand here");
+    refused(&"tag {}\n".repeat(5000), "4097:1: more than 4096 keys and blocks stand here");
+    from_hcl(&format!("{} = 1", "k".repeat(1 << 17)), "agent.hcl", &spec()).expect_err("no such key");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn a_message_is_one_short_line_whatever_the_names_are() {
     let long = "k".repeat(1 << 16);
     refused(

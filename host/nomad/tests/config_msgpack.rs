@@ -196,6 +196,18 @@ fn any_type_that_a_peers_schema_has_keeps_the_plain_form() {
 }
 
 #[test]
+fn blocks_are_few_since_each_costs_more_than_its_byte() {
+    let many = |key: &str, items: Packed| packed(&map(&[(key, items)]));
+    let rules = from_msgpack(&many("rule", Packed::Array(vec![map(&[]); 4096])), &spec()).unwrap();
+    assert_eq!(rules["rule"].as_array().unwrap().len(), 4096);
+    let why = from_msgpack(&many("rule", Packed::Array(vec![map(&[]); 4097])), &spec()).unwrap_err();
+    assert_eq!(why.to_string(), "rule: 4097 blocks stand here, at most 4096 may");
+    let aliases = (0..5000).map(|label| (Packed::from(label.to_string()), map(&[]))).collect();
+    let why = from_msgpack(&many("alias", Packed::Map(aliases)), &spec()).unwrap_err();
+    assert_eq!(why.to_string(), "alias: 5000 blocks stand here, at most 4096 may");
+}
+
+#[test]
 fn a_message_is_one_short_line_whatever_the_keys_are_called() {
     let long = "k".repeat(1 << 13);
     let deep = (0..60).fold(Packed::Ext(1, vec![]), |inner, _| map(&[(&long, inner)]));

@@ -22,7 +22,7 @@ const REASON_MAX: usize = 500;
 /// `%{`.
 ///
 /// # Errors
-/// The first thing that is wrong, with `file`, line and column.
+/// The first thing that is wrong, with `file`, line and column. A text of more than 256 KiB or 8192 keys is wrong at its start.
 pub fn from_hcl(text: &str, file: &str, spec: &Spec) -> Result<Value, ConfigError> {
     let result = hcl::body(text).and_then(|parsed| Content::read(&parsed, 0)).and_then(|content| body(spec, &content));
     result.map_err(|fault| {

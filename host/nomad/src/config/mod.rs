@@ -17,6 +17,9 @@ pub(crate) use convert::{Strictness, converted};
 pub use hcl::from_hcl;
 pub use msgpack::{from_msgpack, to_msgpack};
 
+/// Most keys or blocks in one place. Each costs all keys of its schema, even one of a single byte.
+const ITEMS_MAX: usize = 4096;
+
 /// Why a configuration cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {

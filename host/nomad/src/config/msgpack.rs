@@ -19,8 +19,8 @@ const DEPTH_MAX: usize = 128;
 /// without schema, or before any configuration) are an empty configuration: its defaults, and null for what is required.
 ///
 /// # Errors
-/// If the bytes are not one msgpack value of at most 1 MiB and 128 levels, or a value cannot be what the schema declares: then
-/// the error names its key.
+/// If the bytes are not one msgpack value of at most 1 MiB and 128 levels, if more than 4096 blocks stand in one place, or if a
+/// value cannot be what the schema declares: then the error names its key.
 pub fn from_msgpack(bytes: &[u8], spec: &Spec) -> Result<Value, ConfigError> {
     let given = if bytes.is_empty() { None } else { Some(decode(bytes)?) };
     normal::normal(spec, given).map_err(|why| ConfigError::Value { path: why.path, reason: why.reason })

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::ITEMS_MAX;
 use super::convert::{Mismatch, Strictness, as_set, converted, named};
 use crate::schema::{Blocks, Spec};
 
@@ -59,8 +60,17 @@ fn list(given: Option<Value>) -> Result<Vec<Value>, Mismatch> {
     }
 }
 
+fn few(blocks: usize) -> Result<(), Mismatch> {
+    if blocks <= ITEMS_MAX {
+        return Ok(());
+    }
+    Err(Mismatch::new(format!("{blocks} blocks stand here, at most {ITEMS_MAX} may")))
+}
+
 fn each(blocks: &Blocks, given: Option<Value>) -> Result<Vec<Value>, Mismatch> {
-    let items = list(given)?.into_iter().enumerate();
+    let items = list(given)?;
+    few(items.len())?;
+    let items = items.into_iter().enumerate();
     items.map(|(at, item)| normal(&blocks.nested, Some(item)).map_err(|why| why.at(at))).collect()
 }
 
@@ -71,6 +81,7 @@ fn labelled(nested: &Spec, labels: usize, given: Option<Value>) -> Result<Value,
         Some(Value::Object(keys)) => keys,
         Some(other) => return Err(Mismatch::new(format!("must be blocks by label, is {}", named(&other)))),
     };
+    few(keys.len())?;
     let keys = keys.into_iter().map(|(label, value)| {
         let value = labelled(nested, labels, Some(value)).map_err(|why| why.below(&label))?;
         Ok((label, value))

@@ -5,10 +5,8 @@
 
 use hcl_edit::structure::{BlockLabel, Body, Structure};
 
+use super::ITEMS_MAX;
 use crate::hcl::{self, Entry, Fault, Kind, Node, start};
-
-/// Most keys and blocks in one pair of braces.
-const ITEMS_MAX: usize = 4096;
 
 /// Everything in one pair of braces.
 #[derive(Clone)]
@@ -146,6 +144,9 @@ fn unpack(name: &str, node: Node, labels: usize, above: &mut Vec<String>, found:
         Kind::Null if labels == 0 => Ok(()),
         Kind::List(items) if items.iter().all(|item| matches!(item.kind, Kind::Map(_))) => {
             items.into_iter().try_for_each(|item| unpack(name, item, labels, above, found))
+        }
+        Kind::Map(_) if found.len() >= ITEMS_MAX => {
+            Err(Fault::new(at, format!("more than {ITEMS_MAX} blocks {name} stand here")))
         }
         Kind::Map(entries) if labels == 0 => {
             let content = Content::of(entries, at)?;
