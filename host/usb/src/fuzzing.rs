@@ -1,35 +1,36 @@
-//! The readers of foreign bytes that are private to this room, for the fuzz targets. No interface: it may change any day.
+//! Doors for the fuzz targets to what reads a device's own bytes. Not part of the interface: it may change any day.
 
+use crate::descriptors::Descriptors;
+use crate::facts::{Interface, Label, Speed};
 use crate::{descriptors, text};
 
-/// sysfs' `descriptors` and `bos_descriptors`.
-pub fn descriptors(bytes: &[u8]) {
-    let read = descriptors::Descriptors::parse(bytes);
-    for configuration in &read.configurations {
-        for setting in &configuration.settings {
-            assert!(configuration.setting(setting.number, setting.alternate).is_some());
-            configuration.function(setting.number);
-        }
-    }
-    descriptors::fastest(bytes);
+/// sysfs' `descriptors`: the value of each configuration, and its settings in the order sent, without name and driver.
+#[must_use]
+pub fn descriptors(blob: &[u8]) -> Vec<(u8, Vec<Interface>)> {
+    let read = Descriptors::parse(blob);
+    let configurations = read.configurations.iter().map(|configuration| {
+        let settings = configuration.settings.iter().map(|setting| Interface {
+            number: setting.number,
+            alternate: setting.alternate,
+            codes: setting.codes,
+            name: None,
+            function: configuration.function(setting.number),
+            driver: None,
+            endpoints: setting.endpoints.clone(),
+        });
+        (configuration.value, settings.collect())
+    });
+    configurations.collect()
 }
 
-/// A string attribute: whatever is left of it is clean.
-pub fn string(bytes: &[u8]) {
-    let label = text::label(bytes);
-    text::serial_quality(label.as_ref());
-    if let Some(label) = label {
-        assert!(!label.text.is_empty() && label.text.chars().count() <= 126);
-        assert!(!label.text.chars().any(char::is_control));
-        assert_eq!(label.text.trim(), label.text);
-    }
+/// sysfs' `bos_descriptors`.
+#[must_use]
+pub fn fastest(bos: &[u8]) -> Speed {
+    descriptors::fastest(bos)
 }
 
-/// A datagram of the uevent socket.
-pub fn uevent(bytes: &[u8]) {
-    if let Some(event) = crate::uevent::Uevent::parse(bytes)
-        && let Some(key) = event.device_key()
-    {
-        assert!(crate::key::is_device(key));
-    }
+/// A string attribute.
+#[must_use]
+pub fn label(attribute: &[u8]) -> Option<Label> {
+    text::label(attribute)
 }
