@@ -90,7 +90,7 @@ impl Place {
         Agent {
             program: self.program(),
             args: self.args().map(Into::into).to_vec(),
-            env: vec![("YURT_STATE_DIR".into(), self.state().into())],
+            env: vec![("YURT_STATE_DIR".into(), self.state().into()), ("TMPDIR".into(), self.root().into())],
             ..Agent::default()
         }
     }
@@ -110,7 +110,8 @@ impl Place {
     /// The binary as anybody may start it: no cookie, no arguments.
     pub fn bare_command(&self) -> Command {
         let mut command = Command::new(self.program());
-        command.env("YURT_STATE_DIR", self.state());
+        // What a killed plugin leaves goes with all else.
+        command.env("YURT_STATE_DIR", self.state()).env("TMPDIR", self.root());
         for name in ["CLIENT_CERT", "MULTIPLEX_GRPC", "UNIX_SOCKET_DIR", "UNIX_SOCKET_GROUP"] {
             command.env_remove(format!("PLUGIN_{name}"));
         }
@@ -139,8 +140,9 @@ impl Workshop {
             // target/debug/deps/<program>
             let dir = program.ancestors().nth(3).expect("cargo's layout").join("tmp/conformance");
             let workshop = Workshop { plugins: dir.join("plugins"), state: dir.join("state") };
-            std::fs::create_dir_all(&workshop.plugins).expect("a directory");
-            std::fs::create_dir_all(&workshop.state).expect("a directory");
+            for sub in ["plugins", "state"] {
+                std::fs::create_dir_all(dir.join(sub)).expect("a directory");
+            }
             let link = workshop.plugins.join("usb");
             let _ = std::fs::remove_file(&link);
             symlink(binary(), link).expect("a link");
@@ -151,8 +153,9 @@ impl Workshop {
 
     /// One launch, after which the compiled guest is there.
     fn compile(&self) {
+        let sockets = tempfile::tempdir().expect("a temporary directory");
         let mut command = Command::new(self.plugins.join("usb"));
-        command.env("YURT_STATE_DIR", &self.state);
+        command.env("YURT_STATE_DIR", &self.state).env("TMPDIR", sockets.path());
         command.env(yurt_nomad::HANDSHAKE.cookie_key, yurt_nomad::HANDSHAKE.cookie_value);
         drop(Process::start(&mut command));
     }

@@ -23,11 +23,12 @@ const QUIET: Duration = Duration::from_millis(1500);
 pub(crate) struct Setup {
     program: PathBuf,
     state: PathBuf,
+    tmp: PathBuf,
 }
 
 impl Setup {
     pub(crate) fn new(dir: &Path, case: &str) -> Setup {
-        Setup { program: dir.join("plugins").join(case), state: dir.join("state") }
+        Setup { program: dir.join("plugins").join(case), state: dir.join("state"), tmp: dir.to_path_buf() }
     }
 
     /// Three launches, as at an agent's start; the third serves.
@@ -35,7 +36,7 @@ impl Setup {
         let agent = Agent {
             program: self.program.clone(),
             args: vec!["--guest".into(), "usb".into()],
-            env: vec![("YURT_STATE_DIR".into(), self.state.clone().into())],
+            env: vec![("YURT_STATE_DIR".into(), self.state.clone().into()), ("TMPDIR".into(), self.tmp.clone().into())],
             ..Agent::default()
         };
         let asked = agent.interrogate().await?;
@@ -152,18 +153,24 @@ impl Watched {
 
 /// Groups line by line, each line whole by itself.
 fn lines(groups: &[Group]) -> Vec<String> {
-    let mut lines = Vec::new();
-    for group in groups {
-        let name = format!("{}/{}/{}", group.vendor, group.kind, group.name);
-        lines.push(name.clone());
-        for Instance { id, health, pci_bus_id } in &group.instances {
-            lines.push(format!("{name} {id}: {health:?} at {pci_bus_id:?}"));
-        }
-        for (attribute, value) in &group.attributes {
-            lines.push(format!("{name} {attribute} = {:?} {:?}", value.value, value.unit));
-        }
-    }
-    lines
+    groups.iter().flat_map(|group| details(group).into_iter().chain([name(group)])).collect()
+}
+
+fn name(group: &Group) -> String {
+    format!("{}/{}/{}", group.vendor, group.kind, group.name)
+}
+
+fn details(group: &Group) -> Vec<String> {
+    let name = name(group);
+    let instances = group
+        .instances
+        .iter()
+        .map(|Instance { id, health, pci_bus_id }| format!("{name} {id}: {health:?} at {pci_bus_id:?}"));
+    let attributes = group
+        .attributes
+        .iter()
+        .map(|(attribute, value)| format!("{name} {attribute} = {:?} {:?}", value.value, value.unit));
+    instances.chain(attributes).collect()
 }
 
 /// Groups as a person reads them: names and instances.
@@ -173,24 +180,24 @@ pub(crate) fn text(groups: &[Group]) -> String {
     }
     let names = groups.iter().map(|group| {
         let ids: Vec<String> = group.instances.iter().map(|i| format!("{} {:?}", i.id, i.health)).collect();
-        format!("  {}/{}/{}: {}", group.vendor, group.kind, group.name, ids.join(", "))
+        format!("  {}: {}", name(group), ids.join(", "))
     });
     names.collect::<Vec<_>>().join("\n")
 }
 
-/// What was said and what should have been, and where they differ.
+/// What was said and what should have been; and where a group is in both, in what it differs.
 fn difference(said: &[Group], expected: &[Group]) -> String {
-    let (ours, theirs) = (lines(said), lines(expected));
-    let only = |sign: char, these: &[String], others: &[String]| {
-        let lines: Vec<String> =
-            these.iter().filter(|line| !others.contains(line)).map(|line| format!("  {sign} {line}")).collect();
-        lines.join("\n")
+    let only = |sign: char, these: &[Group], others: &[Group]| {
+        let known = lines(others);
+        let in_both = these.iter().filter(|group| known.contains(&name(group)));
+        let new = in_both.flat_map(details).filter(|line| !known.contains(line));
+        new.map(|line| format!("\n  {sign} {line}")).collect::<String>()
     };
     format!(
-        "it says\n{}\nand not\n{}\n{}\n{}",
+        "it says\n{}\nand not\n{}{}{}",
         text(said),
         text(expected),
-        only('+', &ours, &theirs),
-        only('-', &theirs, &ours)
+        only('+', said, expected),
+        only('-', expected, said)
     )
 }

@@ -194,6 +194,7 @@ fn agent_process(place: &Place) -> (std::process::Child, Orphan, PathBuf) {
         .env(AGENT, place.program())
         .env("YURT_TEST_USB_ROOT", place.usb())
         .env("YURT_STATE_DIR", place.state())
+        .env("TMPDIR", place.root())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -189,7 +189,7 @@ fn another_plugin_file_does_not_inherit_the_last_good_guest() {
     std::os::unix::fs::symlink(place.program(), place.plugins().join("other")).unwrap();
     fs::write(place.plugins().join("other.wasm"), b"").unwrap();
     let mut command = std::process::Command::new(place.plugins().join("other"));
-    command.env("YURT_STATE_DIR", place.state());
+    command.env("YURT_STATE_DIR", place.state()).env("TMPDIR", place.root());
     command.env(yurt_nomad::HANDSHAKE.cookie_key, yurt_nomad::HANDSHAKE.cookie_value);
     let ended = Process::refused(&mut command);
     assert!(!ended.status.success(), "{:?}", ended.log());
