@@ -1,6 +1,5 @@
 //! The same component on nothing but wasmtime: the least that anybody has to write to call it with the same engine settings.
 
-
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Engine, Result, Store};
 

@@ -14,12 +14,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use wasmtime::error::Context as _;
 use criterion::{BatchSize, Criterion};
 use serde_json::json;
-use wasmtime::{Engine, Result};
 use wasmtime::component::Component;
+use wasmtime::error::Context as _;
+use wasmtime::{Engine, Result};
 use yurt_benches::load_average;
+use yurt_benches::meter::own_cpu;
 use yurt_guest::{Options, Runtime, Source, Trial, UsbPolicy, engine_settings};
 
 use bare::Bare;
@@ -82,7 +83,9 @@ fn loading(criterion: &mut Criterion, bytes: &'static [u8]) -> Result<()> {
     load(&Runtime::new(options(&cache.path().join("warm")))?, bytes);
 
     let mut group = criterion.benchmark_group("load");
-    group.bench_function("runtime only", |b| b.iter_with_large_drop(|| Runtime::new(Options::default()).expect("a runtime")));
+    group.bench_function("runtime only", |b| {
+        b.iter_with_large_drop(|| Runtime::new(Options::default()).expect("a runtime"))
+    });
     group.bench_function("cached, Yurt", |b| {
         b.iter_with_large_drop(|| {
             let runtime = Runtime::new(options(&cache.path().join("warm"))).expect("a runtime");
@@ -131,53 +134,66 @@ fn calls(criterion: &mut Criterion, policy: &UsbPolicy, bare: &Bare) {
     }
 }
 
-/// Medians over batches of both sides in turn. A batch that was disturbed disturbs one ratio of two hundred.
+/// Medians over batches of both sides in turn. A batch that was disturbed disturbs one ratio of two hundred; processor time does not
+/// count what other processes took.
 fn ratio(policy: &UsbPolicy, bare: &Bare, devices: usize) -> serde_json::Value {
     let (ours, theirs) = (ours::facts::snapshot(devices), bare::facts::snapshot(devices));
-    let mut one = || drop(black_box(policy.group(CONFIG, &ours, None)));
-    let mut other = || drop(black_box(bare.group(CONFIG, &theirs)));
-    let (mut yurt, mut bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
-        // Who goes first has what the other left in the caches.
-        let (mine, its) = if round % 2 == 0 {
-            let mine = batch(&mut one);
-            (mine, batch(&mut other))
-        } else {
-            let its = batch(&mut other);
-            (batch(&mut one), its)
-        };
-        yurt.push(mine);
-        bare.push(its);
-        ratios.push(mine / its);
-    }
-    let (yurt, bare) = (yurt_benches::quartiles(yurt), yurt_benches::quartiles(bare));
-    let [low, ratio, high] = yurt_benches::quartiles(ratios);
+    let mut yurt = || drop(black_box(policy.group(CONFIG, &ours, None)));
+    let mut bare = || drop(black_box(bare.group(CONFIG, &theirs)));
+    let pairs: Vec<[Cost; 2]> = (0..ROUNDS)
+        .map(|round| {
+            // Who goes first has what the other left in the caches.
+            if round % 2 == 0 {
+                let yurt = batch(&mut yurt);
+                [yurt, batch(&mut bare)]
+            } else {
+                let bare = batch(&mut bare);
+                [batch(&mut yurt), bare]
+            }
+        })
+        .collect();
+    let all = |figure: &dyn Fn(&[Cost; 2]) -> f64| yurt_benches::quartiles(pairs.iter().map(figure).collect());
+    let (yurt, bare) = (all(&|[yurt, _]| yurt.wall * 1e6), all(&|[_, bare]| bare.wall * 1e6));
+    let [low, ratio, high] = all(&|[yurt, bare]| yurt.wall / bare.wall);
+    let cpu = all(&|[yurt, bare]| yurt.cpu / bare.cpu);
     println!(
-        "group of {devices}: Yurt {:.1} µs, bare {:.1} µs, ratio {ratio:.3} (quartiles {low:.3}–{high:.3}), goal ≤ {GOAL}: {}; load {}",
-        yurt[1] * 1e6,
-        bare[1] * 1e6,
+        "group of {devices}: Yurt {:.1} µs, bare {:.1} µs, ratio {ratio:.3} (quartiles {low:.3}–{high:.3}), goal ≤ {GOAL}: {}; \
+         processor time {:.3} ({:.3}–{:.3}); load {}",
+        yurt[1],
+        bare[1],
         if ratio <= GOAL { "met" } else { "NOT MET" },
+        cpu[1],
+        cpu[0],
+        cpu[2],
         load_average(),
     );
     json!({
         "devices": devices,
-        "yurt_us": yurt.map(|s| s * 1e6),
-        "bare_us": bare.map(|s| s * 1e6),
+        "yurt_us": yurt,
+        "bare_us": bare,
         "ratio": [low, ratio, high],
+        "ratio_cpu": cpu,
         "met": ratio <= GOAL,
     })
 }
 
-/// Seconds of one call, averaged over a batch.
-fn batch(call: &mut impl FnMut()) -> f64 {
-    let start = Instant::now();
+/// Seconds of one call.
+struct Cost {
+    wall: f64,
+    cpu: f64,
+}
+
+/// Averaged over as many calls as a batch has room for.
+fn batch(call: &mut impl FnMut()) -> Cost {
+    let (cpu, start) = (own_cpu(), Instant::now());
     let mut calls = 0;
     loop {
         call();
         calls += 1;
-        let took = start.elapsed();
-        if took >= BATCH {
-            return took.as_secs_f64() / f64::from(calls);
+        let wall = start.elapsed();
+        if wall >= BATCH {
+            let each = |span: Duration| span.as_secs_f64() / f64::from(calls);
+            return Cost { wall: each(wall), cpu: each(own_cpu() - cpu) };
         }
     }
 }
