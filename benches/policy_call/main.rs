@@ -5,6 +5,8 @@
 //! other; the ratio that counts is taken afterwards, from short batches of both sides in turn.
 
 #![allow(missing_docs, unreachable_pub, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
+// The same facts in two families of generated types.
+#![allow(clippy::duplicate_mod)]
 
 mod bare;
 mod ours;
