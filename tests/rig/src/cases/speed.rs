@@ -172,7 +172,7 @@ async fn fill(bus: &TheBus) -> anyhow::Result<String> {
 }
 
 fn profile() -> &'static str {
-    if cfg!(debug_assertions) { "debug build: see README" } else { "release build" }
+    if cfg!(debug_assertions) { "debug build" } else { "release build" }
 }
 
 /// Median and extremes.
