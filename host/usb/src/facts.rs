@@ -283,7 +283,7 @@ pub struct Node {
 pub struct NetworkInterface {
     /// Name in the host's network namespace.
     pub name: String,
-    /// Hardware address, lower case with colons.
+    /// Hardware address, lower case with colons; empty where the kernel says something else.
     pub mac: String,
     /// The USB interface it hangs from.
     pub of_interface: u8,
