@@ -9,6 +9,7 @@ use yurt_nomad::client::{CallError, Launched, Offers};
 use yurt_nomad::config::from_hcl;
 use yurt_nomad::device::{Group, Instance};
 use yurt_nomad::schema::Spec;
+use yurt_usb::sim::{Bus, models};
 
 /// Offers every device that is no hub, soon.
 pub(crate) const EVERYTHING: &str = "rule {}\nyurt { settle = \"20ms\" }";
@@ -20,6 +21,27 @@ pub(crate) async fn serving(place: &Place, config: &str) -> Launched {
     let config = evaluated(config, &asked.schema.unwrap());
     agent.validate(&config).await.unwrap();
     agent.start(&config).await.unwrap()
+}
+
+/// A plugin that serves, the bus it looks at, and what it offers.
+pub(crate) struct Serving {
+    pub(crate) launched: Launched,
+    pub(crate) offers: Offers,
+    pub(crate) offered: Vec<Group>,
+    pub(crate) bus: Bus,
+    _place: Place,
+}
+
+/// One that offers a serial adapter at 1-1, `sn-0001`, and a key at 1-2, `port-1-2`.
+pub(crate) async fn adapter_and_key() -> Serving {
+    let place = Place::new();
+    let bus = place.bus();
+    bus.plug("1-1", &models::cp2102()).unwrap();
+    bus.plug("1-2", &models::yubikey()).unwrap();
+    let mut launched = serving(&place, EVERYTHING).await;
+    let mut offers = launched.device.fingerprint().await.unwrap();
+    let offered = until(&mut offers, |groups| ids(groups).len() == 2).await;
+    Serving { launched, offers, offered, bus, _place: place }
 }
 
 /// What an agent makes of an operator's text.

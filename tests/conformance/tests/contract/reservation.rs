@@ -7,7 +7,7 @@ use yurt_conformance::place::Place;
 use yurt_nomad::device::Reservation;
 use yurt_usb::sim::models;
 
-use crate::agents::{EVERYTHING, ids, refusal, serving, until};
+use crate::agents::{EVERYTHING, adapter_and_key, ids, refusal, serving, until};
 
 fn one(id: &str) -> Vec<String> {
     vec![id.to_owned()]
@@ -19,17 +19,11 @@ fn host_paths(reservation: &Reservation) -> Vec<&str> {
 
 #[tokio::test]
 async fn a_task_gets_the_nodes_of_its_device_and_of_no_other() {
-    let place = Place::new();
-    let bus = place.bus();
-    bus.plug("1-1", &models::cp2102()).unwrap();
-    bus.plug("1-2", &models::yubikey()).unwrap();
-    let mut launched = serving(&place, EVERYTHING).await;
-    let mut offers = launched.device.fingerprint().await.unwrap();
-    until(&mut offers, |groups| ids(groups).len() == 2).await;
+    let mut agent = adapter_and_key().await;
 
-    let adapter = launched.device.reserve(one("sn-0001")).await.unwrap();
+    let adapter = agent.launched.device.reserve(one("sn-0001")).await.unwrap();
     assert_eq!(host_paths(&adapter), ["/dev/bus/usb/001/002", "/dev/ttyUSB0"]);
-    let key = launched.device.reserve(one("port-1-2")).await.unwrap();
+    let key = agent.launched.device.reserve(one("port-1-2")).await.unwrap();
     assert_eq!(host_paths(&key), ["/dev/bus/usb/001/003", "/dev/hidraw0", "/dev/hidraw1"]);
     for reservation in [&adapter, &key] {
         assert_eq!(reservation.mounts, []);
@@ -125,17 +119,11 @@ async fn what_is_not_offered_is_not_found_and_the_plugin_never_seems_dead() {
 
 #[tokio::test]
 async fn a_reservation_that_makes_no_sense_is_refused_in_words() {
-    let place = Place::new();
-    let bus = place.bus();
-    bus.plug("1-1", &models::cp2102()).unwrap();
-    bus.plug("1-2", &models::yubikey()).unwrap();
-    let mut launched = serving(&place, EVERYTHING).await;
-    let mut offers = launched.device.fingerprint().await.unwrap();
-    until(&mut offers, |groups| ids(groups).len() == 2).await;
+    let mut agent = adapter_and_key().await;
     for (asked, word) in
         [(vec!["sn-0001".to_owned(), "sn-0001".into()], "twice"), (vec!["sn-0001".into(), "port-1-2".into()], "group")]
     {
-        let (code, text) = refusal(launched.device.reserve(asked).await);
+        let (code, text) = refusal(agent.launched.device.reserve(asked).await);
         assert_eq!(code, Code::InvalidArgument, "{text}");
         assert!(text.contains(word), "{text}");
     }

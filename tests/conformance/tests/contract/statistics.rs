@@ -6,9 +6,8 @@ use yurt_conformance::place::Place;
 use yurt_conformance::process::PATIENCE;
 use yurt_nomad::client::Figures;
 use yurt_nomad::device::GroupStats;
-use yurt_usb::sim::models;
 
-use crate::agents::{EVERYTHING, ids, serving, until};
+use crate::agents::{EVERYTHING, adapter_and_key, ids, serving, until};
 
 async fn next(figures: &mut Figures) -> Vec<GroupStats> {
     tokio::time::timeout(PATIENCE, figures.next()).await.expect("no figures").unwrap()
@@ -16,22 +15,16 @@ async fn next(figures: &mut Figures) -> Vec<GroupStats> {
 
 #[tokio::test]
 async fn every_offered_instance_has_figures_with_the_time_they_were_taken() {
-    let place = Place::new();
-    let bus = place.bus();
-    bus.plug("1-1", &models::cp2102()).unwrap();
-    bus.plug("1-2", &models::yubikey()).unwrap();
-    let mut launched = serving(&place, EVERYTHING).await;
-    let mut offers = launched.device.fingerprint().await.unwrap();
-    let offered = until(&mut offers, |groups| ids(groups).len() == 2).await;
+    let mut agent = adapter_and_key().await;
 
-    let mut figures = launched.device.stats(Duration::from_millis(100)).await.unwrap();
+    let mut figures = agent.launched.device.stats(Duration::from_millis(100)).await.unwrap();
     let groups = next(&mut figures).await;
     let names = |vendor: &str, kind: &str, name: &str| format!("{vendor}/{kind}/{name}");
-    let expected: Vec<_> = offered.iter().map(|g| names(&g.vendor, &g.kind, &g.name)).collect();
+    let expected: Vec<_> = agent.offered.iter().map(|g| names(&g.vendor, &g.kind, &g.name)).collect();
     assert_eq!(groups.iter().map(|g| names(&g.vendor, &g.kind, &g.name)).collect::<Vec<_>>(), expected);
     // The client leaves out what has no time, as an agent does.
     let measured: Vec<&str> = groups.iter().flat_map(|group| group.instances.keys().map(String::as_str)).collect();
-    assert_eq!(measured, ids(&offered));
+    assert_eq!(measured, ids(&agent.offered));
     for stats in groups.iter().flat_map(|group| group.instances.values()) {
         let age = SystemTime::now().duration_since(stats.timestamp).unwrap_or_default();
         assert!(age < Duration::from_secs(60), "{age:?} old");
@@ -41,14 +34,8 @@ async fn every_offered_instance_has_figures_with_the_time_they_were_taken() {
 
 #[tokio::test]
 async fn figures_come_as_often_as_asked_and_the_stream_survives_an_unplug() {
-    let place = Place::new();
-    let bus = place.bus();
-    bus.plug("1-1", &models::cp2102()).unwrap();
-    bus.plug("1-2", &models::yubikey()).unwrap();
-    let mut launched = serving(&place, EVERYTHING).await;
-    let mut offers = launched.device.fingerprint().await.unwrap();
-    until(&mut offers, |groups| ids(groups).len() == 2).await;
-    let mut figures = launched.device.stats(Duration::from_millis(200)).await.unwrap();
+    let mut agent = adapter_and_key().await;
+    let mut figures = agent.launched.device.stats(Duration::from_millis(200)).await.unwrap();
     next(&mut figures).await;
     let began = Instant::now();
     for _ in 0..5 {
@@ -57,8 +44,8 @@ async fn figures_come_as_often_as_asked_and_the_stream_survives_an_unplug() {
     // Never faster; slower only as the machine is.
     assert!(began.elapsed() > Duration::from_millis(900), "{:?}", began.elapsed());
 
-    bus.unplug("1-2").unwrap();
-    until(&mut offers, |groups| ids(groups) == ["sn-0001"]).await;
+    agent.bus.unplug("1-2").unwrap();
+    until(&mut agent.offers, |groups| ids(groups) == ["sn-0001"]).await;
     loop {
         let groups = next(&mut figures).await;
         if groups.iter().map(|group| group.instances.len()).sum::<usize>() == 1 {
