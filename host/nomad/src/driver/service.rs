@@ -49,8 +49,8 @@ impl AnyPlugin for dyn TaskDriver {
     }
 }
 
-struct Driver {
-    driver: Arc<dyn TaskDriver>,
+pub(super) struct Driver {
+    pub(super) driver: Arc<dyn TaskDriver>,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

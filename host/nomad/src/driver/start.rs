@@ -63,3 +63,27 @@ async fn started(driver: Arc<dyn TaskDriver>, task: TaskConfig, config: Value) -
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::service::Driver;
+    use crate::driver::stub::Stub;
+    use crate::driver::{Env, Opaque};
+    use crate::proto::driver::driver_server::Driver as _;
+    use crate::testlog::Log;
+
+    #[tokio::test]
+    async fn no_value_of_the_environment_reaches_the_log() {
+        let (log, _guard) = Log::listen();
+        let driver: Arc<dyn TaskDriver> = Arc::new(Stub::default());
+        let env = Env([("TOKEN".to_owned(), "s3cret".to_owned())].into());
+        let task =
+            TaskConfig { id: "a/t/1".to_owned(), env, driver_config: Opaque(vec![0x80]), ..TaskConfig::default() };
+        let request = proto::StartTaskRequest { task: Some(wire::task(&task)) };
+        let service = Driver { driver };
+        let why = service.start_task(tonic::Request::new(request)).await.unwrap_err();
+        assert_eq!(why.message(), "no such task");
+        assert_eq!((log.with("the task was not started: no such task"), log.with("s3cret")), (1, 0));
+    }
+}

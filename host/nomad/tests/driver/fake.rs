@@ -289,6 +289,7 @@ impl TaskDriver for Fake {
                 drop(input);
             }
             "late" => {
+                output.write(OutputKind::Stdout, b"late ".to_vec()).await.unwrap();
                 tokio::spawn(async move {
                     while output.write(OutputKind::Stdout, b"late ".to_vec()).await.is_ok() {
                         tokio::task::yield_now().await;

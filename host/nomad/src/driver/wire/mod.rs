@@ -1,5 +1,7 @@
 //! Domain types ⇄ messages: plain functions, both ways, so that what is always set is set in one place.
 
+#[cfg(test)]
+mod round_trips;
 mod state;
 mod task;
 mod usage;
