@@ -29,6 +29,40 @@ pub struct AgentConfig {
     pub min_port: u32,
     /// Highest port for the plugin's own use; agents say 14512.
     pub max_port: u32,
+    /// The node's processors; since Nomad 1.7.
+    pub topology: Option<Topology>,
+}
+
+/// The node's processors, as the agent reckons with them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Topology {
+    /// All cores.
+    pub cores: Vec<Core>,
+    /// MHz of all cores together, where the operator says so; 0: not.
+    pub total_mhz: u64,
+    /// MHz that are kept from tasks.
+    pub withheld_mhz: u64,
+}
+
+/// One core. Speeds in MHz; 0: not known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Core {
+    /// The kernel's number of it.
+    pub id: u32,
+    /// Its socket.
+    pub socket: u32,
+    /// Its NUMA node.
+    pub node: u32,
+    /// One that is made for efficiency, not for speed.
+    pub efficient: bool,
+    /// Not for tasks.
+    pub disabled: bool,
+    /// Its lasting speed.
+    pub base_mhz: u64,
+    /// Its highest speed.
+    pub max_mhz: u64,
+    /// The agent's guess.
+    pub guess_mhz: u64,
 }
 
 /// What plugins of every kind decide.
@@ -80,11 +114,87 @@ impl<P: AnyPlugin + ?Sized> BasePlugin for Base<P> {
         request: Request<proto::SetConfigRequest>,
     ) -> Result<Response<proto::SetConfigResponse>, Status> {
         let request = request.into_inner();
-        let agent = request
-            .nomad_config
-            .and_then(|config| config.driver)
-            .map(|driver| AgentConfig { min_port: driver.client_min_port, max_port: driver.client_max_port });
+        let agent = request.nomad_config.and_then(|config| config.driver).map(agent_from);
         caught("SetConfig", self.plugin.set_config(&request.msgpack_config, agent)).await?;
         Ok(Response::new(proto::SetConfigResponse {}))
+    }
+}
+
+/// What a plugin is told of its agent.
+fn agent_from(from: proto::NomadDriverConfig) -> AgentConfig {
+    AgentConfig {
+        min_port: from.client_min_port,
+        max_port: from.client_max_port,
+        topology: from.topology.map(|topology| Topology {
+            cores: topology.cores.iter().map(core_from).collect(),
+            total_mhz: topology.override_total_compute,
+            withheld_mhz: topology.override_withold_compute,
+        }),
+    }
+}
+
+fn core_from(from: &proto::ClientTopologyCore) -> Core {
+    Core {
+        id: from.core_id,
+        socket: from.socket_id,
+        node: from.node_id,
+        efficient: from.core_grade() == proto::CoreGrade::Efficiency,
+        disabled: from.disable,
+        base_mhz: from.base_speed,
+        max_mhz: from.max_speed,
+        guess_mhz: from.guess_speed,
+    }
+}
+
+/// The same from the agent's side.
+pub(crate) fn agent(from: AgentConfig) -> proto::NomadDriverConfig {
+    proto::NomadDriverConfig {
+        client_max_port: from.max_port,
+        client_min_port: from.min_port,
+        topology: from.topology.map(|topology| proto::ClientTopology {
+            cores: topology.cores.iter().map(core).collect(),
+            override_total_compute: topology.total_mhz,
+            override_withold_compute: topology.withheld_mhz,
+            ..Default::default()
+        }),
+    }
+}
+
+fn core(from: &Core) -> proto::ClientTopologyCore {
+    let grade = if from.efficient { proto::CoreGrade::Efficiency } else { proto::CoreGrade::Performance };
+    proto::ClientTopologyCore {
+        socket_id: from.socket,
+        node_id: from.node,
+        core_id: from.id,
+        core_grade: grade.into(),
+        disable: from.disabled,
+        base_speed: from.base_mhz,
+        max_speed: from.max_mhz,
+        guess_speed: from.guess_mhz,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nodes_processors_arrive_as_they_were_sent() {
+        let core = Core {
+            id: 7,
+            socket: 1,
+            node: 2,
+            efficient: true,
+            disabled: true,
+            base_mhz: 2100,
+            max_mhz: 4200,
+            guess_mhz: 3000,
+        };
+        let topology = Topology { cores: vec![Core::default(), core], total_mhz: 9000, withheld_mhz: 500 };
+        let whole = AgentConfig { min_port: 1, max_port: 2, topology: Some(topology) };
+        assert_eq!(agent_from(agent(whole.clone())), whole);
+        // Before Nomad 1.7 there is nothing of them.
+        let ports = AgentConfig { topology: None, ..whole };
+        assert_eq!(agent_from(agent(ports.clone())), ports);
     }
 }

@@ -17,7 +17,7 @@ use crate::device::AgentConfig;
 use crate::schema::Spec;
 
 /// The ports that agents hand out for their drivers' own use.
-const PORTS: AgentConfig = AgentConfig { min_port: 14_000, max_port: 14_512 };
+const PORTS: AgentConfig = AgentConfig { min_port: 14_000, max_port: 14_512, topology: None };
 
 /// A connection breaks a moment before its plugin is seen to be dead.
 const DEATH_MAX: Duration = Duration::from_millis(500);

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
+use crate::base;
 use crate::config::to_msgpack;
 use crate::device::{AgentConfig, Group, GroupStats, Reservation, wire};
 use crate::driver::error::is_recoverable;
@@ -136,14 +137,9 @@ impl Base {
 
     /// The same with the bytes as they are; none for a plugin without schema.
     pub async fn set_config_bytes(&mut self, msgpack: Vec<u8>, agent: Option<AgentConfig>) -> Result<(), CallError> {
-        let driver = agent.map(|agent| base_proto::NomadDriverConfig {
-            client_max_port: agent.max_port,
-            client_min_port: agent.min_port,
-            topology: None,
-        });
         let request = base_proto::SetConfigRequest {
             msgpack_config: msgpack,
-            nomad_config: driver.map(|driver| base_proto::NomadConfig { driver: Some(driver) }),
+            nomad_config: agent.map(|config| base_proto::NomadConfig { driver: Some(base::agent(config)) }),
             plugin_api_version: crate::API_VERSION.to_owned(),
         };
         self.client.set_config(request).await.map_err(refused("SetConfig"))?;

@@ -19,7 +19,7 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 
 use crate::attribute::{Attribute, Value};
-pub use crate::base::{AgentConfig, Info};
+pub use crate::base::{AgentConfig, Core, Info, Topology};
 pub use crate::error::{ErrorKind, PluginError};
 use crate::schema::Spec;
 pub use service::routes;

@@ -26,7 +26,7 @@ use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::attribute::Attribute;
-pub use crate::base::{AgentConfig, Info};
+pub use crate::base::{AgentConfig, Core, Info, Topology};
 pub use crate::device::DeviceNode;
 pub use crate::error::{ErrorKind, PluginError};
 use crate::schema::Spec;
@@ -137,8 +137,8 @@ pub struct CreatedNetwork {
 /// [`start`](TaskDriver::start), and 60 s more than the timeout that a call names. What changes something runs to its end even if its
 /// caller goes away; the other calls are dropped then.
 ///
-/// An agent takes the codes of errors for the same, except that it takes an unknown task in `stop` and `destroy` for a reason to
-/// try again: [`ErrorKind::NotFound`] is success there.
+/// A task that is not known is [`ErrorKind::NotFound`] everywhere. `stop` and `destroy` are answered with success then, because an
+/// agent could not tell it from a failure and would try again for minutes.
 #[tonic::async_trait]
 pub trait TaskDriver: Send + Sync + 'static {
     /// Name and version. Asked in copies of the process that are thrown away: must touch nothing.
@@ -187,7 +187,7 @@ pub trait TaskDriver: Send + Sync + 'static {
     async fn recover(&self, handle: TaskHandle) -> Result<(), PluginError>;
 
     /// Waits for the end of a task, as long as it takes; answers at once, every time, for one that has ended and was not destroyed.
-    /// Several calls may wait at once. Dropped when its caller goes away, and when the task is no longer waited for.
+    /// Several calls may wait at once. Dropped when its caller goes away.
     ///
     /// # Errors
     /// The task counts as failed and is destroyed.
