@@ -30,6 +30,8 @@ pub enum ErrorKind {
     Internal,
     /// It took too long.
     DeadlineExceeded,
+    /// The plugin does not do this at all.
+    Unimplemented,
 }
 
 impl PluginError {
@@ -53,21 +55,38 @@ impl PluginError {
         PluginError { kind: ErrorKind::Internal, message: message.into() }
     }
 
+    /// The plugin does not do this at all.
+    pub fn unimplemented(message: impl Into<String>) -> PluginError {
+        PluginError { kind: ErrorKind::Unimplemented, message: message.into() }
+    }
+
     /// It took too long.
     pub fn deadline_exceeded(message: impl Into<String>) -> PluginError {
         PluginError { kind: ErrorKind::DeadlineExceeded, message: message.into() }
     }
 }
 
-impl From<PluginError> for Status {
-    fn from(error: PluginError) -> Status {
-        let code = match error.kind {
+impl PluginError {
+    /// The code on the wire.
+    pub(crate) fn code(&self) -> Code {
+        match self.kind {
             ErrorKind::InvalidArgument => Code::InvalidArgument,
             ErrorKind::NotFound => Code::NotFound,
             ErrorKind::FailedPrecondition => Code::FailedPrecondition,
             ErrorKind::Internal => Code::Internal,
             ErrorKind::DeadlineExceeded => Code::DeadlineExceeded,
-        };
-        Status::new(code, crate::text::cleaned(&error.message, MESSAGE_MAX))
+            ErrorKind::Unimplemented => Code::Unimplemented,
+        }
+    }
+
+    /// The sentence on the wire.
+    pub(crate) fn text(&self) -> String {
+        crate::text::cleaned(&self.message, MESSAGE_MAX)
+    }
+}
+
+impl From<PluginError> for Status {
+    fn from(error: PluginError) -> Status {
+        Status::new(error.code(), error.text())
     }
 }

@@ -3,6 +3,7 @@
 //! * [`proto`]: the messages and services as they are on the wire.
 //! * [`device`]: a device plugin as a trait, its offers checked by the rules that a Nomad agent applies, and the service that
 //!   keeps its promises: streams that never end, answers that never lack what the agent relies on.
+//! * [`driver`]: a task driver as a trait, and its service: tasks are started, found again and waited for, commands run in them.
 //! * [`schema`] and [`config`]: what configuration a plugin takes, in hcldec's specification language, and that configuration
 //!   in the forms that an agent sends or a person writes.
 //! * [`attribute`]: typed values with units, and how a job's constraints read them.
@@ -11,14 +12,20 @@
 //! Knows nothing of WebAssembly and nothing of USB.
 
 pub mod attribute;
+mod base;
+mod caught;
 pub mod client;
 pub mod config;
 pub mod device;
+pub mod driver;
 mod error;
 mod hcl;
 pub mod proto;
 pub mod schema;
+#[cfg(test)]
+mod testlog;
 mod text;
+mod time;
 
 pub use error::{ErrorKind, PluginError};
 

@@ -218,7 +218,7 @@ async fn the_configuration_arrives_evaluated_with_and_without_the_agents_own_dat
     let config = from_hcl("period = \"5s\"", "agent.hcl", &spec).unwrap();
     base.set_config(&config, None).await.unwrap();
     assert_eq!(*served.plugin.config.lock().await, Some((json!({"period": "5s"}), None)));
-    let agent = AgentConfig { min_port: 14000, max_port: 14512 };
+    let agent = AgentConfig { min_port: 14000, max_port: 14512, topology: None };
     base.set_config(&json!({}), Some(agent.clone())).await.unwrap();
     assert_eq!(*served.plugin.config.lock().await, Some((json!({"period": "10s"}), Some(agent))));
     base.set_config_bytes(vec![], None).await.unwrap();

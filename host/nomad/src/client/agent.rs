@@ -12,12 +12,12 @@ use serde_json::Value;
 use tonic::Code;
 use yurt_go_plugin::client::{Ended, Launch, LaunchError, Plugin};
 
-use super::{Base, CallError, Device, PluginInfo};
+use super::{Base, CallError, Device, Driver, PluginInfo};
 use crate::device::AgentConfig;
 use crate::schema::Spec;
 
 /// The ports that agents hand out for their drivers' own use.
-const PORTS: AgentConfig = AgentConfig { min_port: 14_000, max_port: 14_512 };
+const PORTS: AgentConfig = AgentConfig { min_port: 14_000, max_port: 14_512, topology: None };
 
 /// A connection breaks a moment before its plugin is seen to be dead.
 const DEATH_MAX: Duration = Duration::from_millis(500);
@@ -97,15 +97,17 @@ pub struct Launched {
     pub plugin: Plugin,
     /// The calls of every plugin.
     pub base: Base,
-    /// The calls of a device plugin.
+    /// The calls of a device plugin, if it is one.
     pub device: Device,
+    /// The calls of a task driver, if it is one.
+    pub driver: Driver,
 }
 
 impl Launched {
     /// Ends it in order.
     pub async fn end(self) -> Ended {
-        let Launched { plugin, base, device } = self;
-        drop((base, device));
+        let Launched { plugin, base, device, driver } = self;
+        drop((base, device, driver));
         plugin.kill().await
     }
 }
@@ -180,8 +182,9 @@ impl Agent {
             ..Launch::new(&self.program, crate::HANDSHAKE)
         };
         let plugin = launch.start().await?;
-        let (base, device) = (Base::new(plugin.channel()), Device::new(plugin.channel()));
-        Ok(Launched { plugin, base, device })
+        let channel = plugin.channel();
+        let (base, device) = (Base::new(channel.clone()), Device::new(channel.clone()));
+        Ok(Launched { plugin, base, device, driver: Driver::new(channel) })
     }
 
     /// Ends the plugin, unless the failure was its end.

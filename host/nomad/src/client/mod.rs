@@ -4,6 +4,8 @@
 //! agent would have checked it.
 
 mod agent;
+mod driver;
+mod exec;
 
 use std::time::Duration;
 
@@ -11,14 +13,19 @@ use serde_json::Value;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
+use crate::base;
 use crate::config::to_msgpack;
 use crate::device::{AgentConfig, Group, GroupStats, Reservation, wire};
+use crate::driver::error::is_recoverable;
 use crate::proto::base as base_proto;
 use crate::proto::base::base_plugin_client::BasePluginClient;
 use crate::proto::device as device_proto;
 use crate::proto::device::device_plugin_client::DevicePluginClient;
 use crate::schema::{Spec, SpecError};
+use crate::time::span;
 pub use agent::{Agent, AgentError, Asked, Launched};
+pub use driver::{Driver, Events, Fingerprints, TaskFigures};
+pub use exec::{ExecAnswer, ExecSender, ExecSession};
 
 /// Longest message in either direction: what an agent allows.
 const MESSAGE_MAX: usize = i32::MAX as usize;
@@ -35,6 +42,8 @@ pub enum CallError {
         code: Code,
         /// The plugin's sentence.
         message: String,
+        /// It says that trying again may help, which agents ask of StartTask.
+        recoverable: bool,
     },
     /// The answer lacks what an agent relies on.
     #[error("{call}: the answer has no {missing}, which an agent relies on")]
@@ -50,10 +59,18 @@ pub enum CallError {
     /// A stream ended, after which an agent stops the plugin for good.
     #[error("{0}: the stream ended, after which an agent stops the plugin for good")]
     Ended(&'static str),
+    /// A stream ended, after which an agent asks again at once, without end.
+    #[error("{0}: the stream ended, after which an agent asks again at once, without end")]
+    AskedAgain(&'static str),
 }
 
 fn refused(call: &'static str) -> impl FnOnce(Status) -> CallError {
-    move |status| CallError::Refused { call, code: status.code(), message: status.message().to_owned() }
+    move |status| CallError::Refused {
+        call,
+        code: status.code(),
+        message: status.message().to_owned(),
+        recoverable: is_recoverable(&status),
+    }
 }
 
 /// What a plugin says of itself.
@@ -120,14 +137,9 @@ impl Base {
 
     /// The same with the bytes as they are; none for a plugin without schema.
     pub async fn set_config_bytes(&mut self, msgpack: Vec<u8>, agent: Option<AgentConfig>) -> Result<(), CallError> {
-        let driver = agent.map(|agent| base_proto::NomadDriverConfig {
-            client_max_port: agent.max_port,
-            client_min_port: agent.min_port,
-            topology: None,
-        });
         let request = base_proto::SetConfigRequest {
             msgpack_config: msgpack,
-            nomad_config: driver.map(|driver| base_proto::NomadConfig { driver: Some(driver) }),
+            nomad_config: agent.map(|config| base_proto::NomadConfig { driver: Some(base::agent(config)) }),
             plugin_api_version: crate::API_VERSION.to_owned(),
         };
         self.client.set_config(request).await.map_err(refused("SetConfig"))?;
@@ -166,9 +178,7 @@ impl Device {
 
     /// Opens a stream of figures.
     pub async fn stats(&mut self, interval: Duration) -> Result<Figures, CallError> {
-        // Only an interval of billions of years does not fit: then the plugin's own choice.
-        let interval = prost_types::Duration::try_from(interval).ok();
-        let request = device_proto::StatsRequest { collection_interval: interval };
+        let request = device_proto::StatsRequest { collection_interval: span(interval) };
         let stream = self.client.stats(request).await.map_err(refused("Stats"))?.into_inner();
         Ok(Figures { stream })
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
-use super::caught::caught_now;
 use super::{DevicePlugin, Group, Refusal, validate, wire};
+use crate::caught::caught_now;
 use crate::proto::device::FingerprintResponse;
 
 /// A plugin that cannot even say where its offers come from is asked again after this long.
@@ -84,7 +84,8 @@ fn tell(known: &mut Vec<Refusal>, now: Vec<Refusal>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::stub::{Log, Stub};
+    use crate::device::stub::Stub;
+    use crate::testlog::Log;
 
     fn group(vendor: &str) -> Group {
         Group { vendor: vendor.to_owned(), kind: "usb".to_owned(), name: "n".to_owned(), ..Group::default() }

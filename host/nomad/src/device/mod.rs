@@ -4,8 +4,6 @@
 //! stops a device plugin for good over one invalid group, and when the stream of offers ends or fails, so neither is left to
 //! the implementation.
 
-mod base;
-mod caught;
 mod fingerprint;
 mod service;
 mod stats;
@@ -21,6 +19,7 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 
 use crate::attribute::{Attribute, Value};
+pub use crate::base::{AgentConfig, Core, Info, Topology};
 pub use crate::error::{ErrorKind, PluginError};
 use crate::schema::Spec;
 pub use service::routes;
@@ -156,24 +155,6 @@ pub struct StatTree {
     pub values: BTreeMap<String, Stat>,
     /// Levels below it.
     pub branches: BTreeMap<String, StatTree>,
-}
-
-/// Who a plugin is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Info {
-    /// Name in the agent's catalogue; of two plugins of one name the agent keeps one.
-    pub name: String,
-    /// The plugin's own version, semantic.
-    pub version: String,
-}
-
-/// What the agent says of itself with a configuration. Copies that only validate a configuration are not told.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AgentConfig {
-    /// Lowest port for the plugin's own use; agents say 14000.
-    pub min_port: u32,
-    /// Highest port for the plugin's own use; agents say 14512.
-    pub max_port: u32,
 }
 
 /// What a device plugin decides. [`routes`] keeps the protocol's promises around it.

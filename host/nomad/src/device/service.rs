@@ -2,35 +2,48 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-use super::base::Base;
-use super::caught::caught;
-use super::{DevicePlugin, fingerprint, stats, wire};
-use crate::proto::base::base_plugin_server::BasePluginServer;
+use super::{AgentConfig, DevicePlugin, Info, PluginError, fingerprint, stats, wire};
+use crate::base::{AnyPlugin, MESSAGE_MAX, server};
+use crate::caught::caught;
+use crate::proto::base::PluginType;
 use crate::proto::device as proto;
 use crate::proto::device::device_plugin_server::{DevicePlugin as DeviceService, DevicePluginServer};
+use crate::schema::Spec;
 use crate::text::cleaned;
-
-/// Longest message in either direction: what the agent's side allows.
-pub(crate) const MESSAGE_MAX: usize = i32::MAX as usize;
+use crate::time::{from_span, interval};
 
 /// Serves a device plugin: `BasePlugin` and `DevicePlugin`, to stand beside go-plugin's own services.
 ///
 /// Must be called within a tokio runtime that has timers.
 pub fn routes(plugin: Arc<dyn DevicePlugin>) -> Routes {
-    let base = BasePluginServer::new(Base { plugin: Arc::clone(&plugin) })
-        .max_decoding_message_size(MESSAGE_MAX)
-        .max_encoding_message_size(MESSAGE_MAX);
+    let base = server(Arc::clone(&plugin));
     let device = DevicePluginServer::new(Device { plugin })
         .max_decoding_message_size(MESSAGE_MAX)
         .max_encoding_message_size(MESSAGE_MAX);
     Routes::new(base).add_service(device)
+}
+
+#[tonic::async_trait]
+impl AnyPlugin for dyn DevicePlugin {
+    const KIND: PluginType = PluginType::Device;
+
+    fn info(&self) -> Info {
+        DevicePlugin::info(self)
+    }
+
+    async fn schema(&self) -> Result<Option<Spec>, PluginError> {
+        DevicePlugin::schema(self).await
+    }
+
+    async fn set_config(&self, msgpack: &[u8], agent: Option<AgentConfig>) -> Result<(), PluginError> {
+        DevicePlugin::set_config(self, msgpack, agent).await
+    }
 }
 
 struct Device {
@@ -67,8 +80,8 @@ impl DeviceService for Device {
     }
 
     async fn stats(&self, request: Request<proto::StatsRequest>) -> Result<Response<Self::StatsStream>, Status> {
-        let asked = request.into_inner().collection_interval.and_then(|interval| Duration::try_from(interval).ok());
-        let answers = stats::start(Arc::clone(&self.plugin), stats::interval(asked));
+        let asked = from_span(request.into_inner().collection_interval);
+        let answers = stats::start(Arc::clone(&self.plugin), interval(asked));
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 }

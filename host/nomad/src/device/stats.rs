@@ -7,24 +7,9 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tonic::Status;
 
-use super::caught::caught;
 use super::{DevicePlugin, wire};
+use crate::caught::caught;
 use crate::proto::device::StatsResponse;
-
-/// Where the agent does not say.
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
-/// Figures more often than this would measure the measuring.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
-/// Longer ones would be a mistake; also keeps the timer's arithmetic in range.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
-
-/// The interval that is kept for what was asked: absent and zero mean one second, the rest is held between 100 ms and a day.
-pub(super) fn interval(asked: Option<Duration>) -> Duration {
-    match asked {
-        None | Some(Duration::ZERO) => DEFAULT_INTERVAL,
-        Some(asked) => asked.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
-    }
-}
 
 /// One stream; each call of the agent has its own. The task ends when the caller went away.
 pub(super) fn start(
@@ -74,8 +59,9 @@ async fn measure(plugin: &dyn DevicePlugin, interval: Duration, answers: &mpsc::
 mod tests {
     use super::*;
     use crate::device::GroupStats;
-    use crate::device::stub::{Log, Stub};
+    use crate::device::stub::Stub;
     use crate::error::PluginError;
+    use crate::testlog::Log;
 
     #[tokio::test(start_paused = true)]
     async fn an_error_is_logged_once_as_long_as_it_lasts() {
@@ -94,7 +80,7 @@ mod tests {
             figures(),
         ];
         *stub.stats.lock().unwrap() = answers.into();
-        let mut beats = start(Arc::new(stub), DEFAULT_INTERVAL);
+        let mut beats = start(Arc::new(stub), Duration::from_secs(1));
         for _ in 0..3 {
             assert_eq!(beats.recv().await.unwrap().unwrap().groups.len(), 1);
         }
@@ -103,15 +89,5 @@ mod tests {
         // A call that hangs is an error as well, and the stream goes on.
         let silence = tokio::time::timeout(Duration::from_secs(200), beats.recv()).await;
         assert!(silence.is_err() && log.with("did not answer Stats within 60s") == 1);
-    }
-
-    #[test]
-    fn the_interval_is_held_between_a_tenth_of_a_second_and_a_day() {
-        let second = Duration::from_secs(1);
-        assert_eq!(interval(None), second);
-        assert_eq!(interval(Some(Duration::ZERO)), second);
-        assert_eq!(interval(Some(Duration::from_nanos(1))), Duration::from_millis(100));
-        assert_eq!(interval(Some(Duration::from_millis(250))), Duration::from_millis(250));
-        assert_eq!(interval(Some(Duration::MAX)), Duration::from_secs(86_400));
     }
 }

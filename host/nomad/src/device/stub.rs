@@ -1,12 +1,9 @@
-//! For tests of the streams: a plugin that answers what it is given, and a log that can be looked at.
+//! For tests of the streams: a plugin that answers what it is given.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
-use tracing::field::{Field, Visit};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use super::{AgentConfig, DevicePlugin, Group, GroupStats, Info, PluginError, Reservation};
 use crate::schema::Spec;
@@ -49,35 +46,5 @@ impl DevicePlugin for Stub {
             Some(answer) => answer,
             None => std::future::pending().await,
         }
-    }
-}
-
-/// Every message logged by this thread, from now on.
-#[derive(Clone, Default)]
-pub(super) struct Log(Arc<Mutex<Vec<String>>>);
-
-impl Log {
-    pub(super) fn listen() -> (Log, tracing::subscriber::DefaultGuard) {
-        let log = Log::default();
-        let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(log.clone()));
-        (log, guard)
-    }
-
-    pub(super) fn with(&self, words: &str) -> usize {
-        self.0.lock().unwrap().iter().filter(|line| line.contains(words)).count()
-    }
-}
-
-impl<S: tracing::Subscriber> Layer<S> for Log {
-    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        struct Message(String);
-        impl Visit for Message {
-            fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-                self.0.push_str(&format!("{}={value:?} ", field.name()));
-            }
-        }
-        let mut message = Message(String::new());
-        event.record(&mut message);
-        self.0.lock().unwrap().push(message.0);
     }
 }

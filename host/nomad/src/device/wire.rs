@@ -1,19 +1,16 @@
 //! Domain types ⇄ messages: plain functions, both ways, so that what is always set is set in one place.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use super::{DeviceNode, Group, GroupStats, Health, Instance, InstanceStats, Mount, Reservation, Stat, StatTree};
 use crate::attribute::{Attribute, Value};
 use crate::proto::device as proto;
 use crate::proto::shared::{self, attribute};
 use crate::text::cleaned;
+use crate::time;
 
 /// Longest name, unit or text of a figure, in characters.
 const STAT_TEXT_MAX: usize = 512;
 /// Figures nested deeper than this are left out: the agent's own decoder has a bound, too.
 const STAT_DEPTH_MAX: usize = 32;
-/// The end of year 9999: later times are not timestamps to a Go agent.
-const LAST_SECOND: u64 = 253_402_300_799;
 
 /// Checked groups as the agent gets them.
 pub(crate) fn offer(groups: &[Group]) -> proto::FingerprintResponse {
@@ -43,7 +40,7 @@ fn instance(instance: &Instance) -> proto::DetectedDevice {
     }
 }
 
-fn attribute(from: &Attribute) -> shared::Attribute {
+pub(crate) fn attribute(from: &Attribute) -> shared::Attribute {
     let value = match &from.value {
         Value::Text(text) => attribute::Value::StringVal(text.clone()),
         Value::Integer(number) => attribute::Value::IntVal(*number),
@@ -81,7 +78,7 @@ fn instance_from(device: proto::DetectedDevice) -> Instance {
     }
 }
 
-fn attribute_from(from: shared::Attribute) -> Option<Attribute> {
+pub(crate) fn attribute_from(from: shared::Attribute) -> Option<Attribute> {
     let value = match from.value? {
         attribute::Value::StringVal(text) => Value::Text(text),
         attribute::Value::IntVal(number) => Value::Integer(number),
@@ -143,16 +140,7 @@ fn instance_stats(from: &InstanceStats) -> proto::DeviceStats {
     proto::DeviceStats {
         summary: Some(stat(&from.summary)),
         stats: Some(tree(&from.stats, STAT_DEPTH_MAX)),
-        timestamp: Some(timestamp(from.timestamp)),
-    }
-}
-
-fn timestamp(at: SystemTime) -> prost_types::Timestamp {
-    let since = at.duration_since(UNIX_EPOCH).ok().filter(|since| since.as_secs() <= LAST_SECOND);
-    let since = since.or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).ok()).unwrap_or(Duration::ZERO);
-    prost_types::Timestamp {
-        seconds: i64::try_from(since.as_secs()).unwrap_or_default(),
-        nanos: i32::try_from(since.subsec_nanos()).unwrap_or_default(),
+        timestamp: Some(time::timestamp(from.timestamp)),
     }
 }
 
@@ -218,12 +206,11 @@ pub(crate) fn stats_from(response: proto::StatsResponse) -> Vec<GroupStats> {
 }
 
 fn instance_stats_from(stats: proto::DeviceStats) -> Option<InstanceStats> {
-    let at = stats.timestamp?;
-    let since = Duration::new(u64::try_from(at.seconds).ok()?, u32::try_from(at.nanos).ok()?);
+    let timestamp = time::from_timestamp(&stats.timestamp?)?;
     Some(InstanceStats {
         summary: stats.summary.map(stat_from).unwrap_or_else(|| stat_from(shared::StatValue::default())),
         stats: stats.stats.map(tree_from).unwrap_or_default(),
-        timestamp: UNIX_EPOCH.checked_add(since)?,
+        timestamp,
     })
 }
 
