@@ -80,7 +80,8 @@ impl Runtime {
 
         *stage = Stage::Link;
         let link = |why: wasmtime::Error| LoadCause::Link(clean(&format!("{why:#}"), 1024).0);
-        let pre = UsbPluginPre::new(shared.linker.instantiate_pre(&component).map_err(link)?).map_err(link)?;
+        let linker = shared.linker(&imports).map_err(link)?;
+        let pre = UsbPluginPre::new(linker.instantiate_pre(&component).map_err(link)?).map_err(link)?;
 
         *stage = Stage::Describe;
         let nameless = Arc::new(Identity { name: short_name(source), version: String::new(), digest: digest.clone() });

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use wasmtime::Engine;
@@ -12,6 +12,7 @@ use crate::cache::Cache;
 use crate::engine::{self, Memory};
 use crate::error::RuntimeError;
 use crate::limits::Limits;
+use crate::outline::{Grant, Import};
 use crate::state::State;
 use crate::ticker::Ticker;
 use crate::wasi;
@@ -42,7 +43,9 @@ pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) memory: Memory,
     /// Built once and never cloned.
-    pub(crate) linker: Linker<State>,
+    linker: Linker<State>,
+    /// Beside the log the empty WASI: two hundred functions more, made when the first guest asks for one of them.
+    linker_with_wasi: OnceLock<Linker<State>>,
     pub(crate) ticker: Ticker,
     pub(crate) cache: Cache,
     pub(crate) trusted_uids: Vec<u32>,
@@ -61,6 +64,7 @@ impl Runtime {
             engine,
             memory,
             linker,
+            linker_with_wasi: OnceLock::new(),
             ticker,
             cache,
             trusted_uids: options.trusted_uids,
@@ -84,6 +88,19 @@ impl Shared {
     pub(crate) fn limits(&self) -> Arc<Limits> {
         Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// What a guest with these imports is linked with.
+    pub(crate) fn linker(&self, imports: &[Import]) -> wasmtime::Result<&Linker<State>> {
+        if !imports.iter().any(|import| import.grant == Grant::Empty) {
+            return Ok(&self.linker);
+        }
+        if let Some(made) = self.linker_with_wasi.get() {
+            return Ok(made);
+        }
+        let mut linker = linker(&self.engine)?;
+        wasi::add_to_linker(&mut linker)?;
+        Ok(self.linker_with_wasi.get_or_init(|| linker))
+    }
 }
 
 impl fmt::Debug for Runtime {
@@ -95,7 +112,6 @@ impl fmt::Debug for Runtime {
 fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     log::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    wasi::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 
