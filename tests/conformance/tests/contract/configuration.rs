@@ -56,7 +56,8 @@ async fn it_is_set_again_and_again_with_and_without_the_agents_own_part() {
     let launched = place.agent().launch().await.unwrap();
     let mut base = launched.base.clone();
     let config = evaluated(EVERYTHING, &schema(&base).await);
-    for agent in [None, None, Some(AgentConfig { min_port: 14_000, max_port: 14_512, ..AgentConfig::default() }), None] {
+    for agent in [None, None, Some(AgentConfig { min_port: 14_000, max_port: 14_512, ..AgentConfig::default() }), None]
+    {
         base.set_config(&config, agent).await.unwrap();
     }
     // No bytes at all, and all keys absent.
