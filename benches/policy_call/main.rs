@@ -22,7 +22,6 @@ use wasmtime::component::Component;
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, Result};
 use yurt_benches::load_average;
-use yurt_benches::meter::own_cpu;
 use yurt_guest::{Options, Runtime, Source, Trial, UsbPolicy, engine_settings};
 
 use bare::Bare;
@@ -136,13 +135,12 @@ fn calls(criterion: &mut Criterion, policy: &UsbPolicy, bare: &Bare) {
     }
 }
 
-/// Medians over batches of both sides in turn. A batch that was disturbed disturbs one ratio of two hundred; processor time does not
-/// count what other processes took.
+/// Medians over batches of both sides in turn. A batch that was disturbed disturbs one ratio of two hundred.
 fn ratio(policy: &UsbPolicy, bare: &Bare, devices: usize) -> serde_json::Value {
     let (ours, theirs) = (ours::facts::snapshot(devices), bare::facts::snapshot(devices));
     let mut yurt = || drop(black_box(policy.group(CONFIG, &ours, None)));
     let mut bare = || drop(black_box(bare.group(CONFIG, &theirs)));
-    let pairs: Vec<[Cost; 2]> = (0..ROUNDS)
+    let pairs: Vec<[f64; 2]> = (0..ROUNDS)
         .map(|round| {
             // Who goes first has what the other left in the caches.
             if round % 2 == 0 {
@@ -154,19 +152,14 @@ fn ratio(policy: &UsbPolicy, bare: &Bare, devices: usize) -> serde_json::Value {
             }
         })
         .collect();
-    let all = |figure: &dyn Fn(&[Cost; 2]) -> f64| yurt_benches::quartiles(pairs.iter().map(figure).collect());
-    let (yurt, bare) = (all(&|[yurt, _]| yurt.wall * 1e6), all(&|[_, bare]| bare.wall * 1e6));
-    let [low, ratio, high] = all(&|[yurt, bare]| yurt.wall / bare.wall);
-    let cpu = all(&|[yurt, bare]| yurt.cpu / bare.cpu);
+    let all = |figure: &dyn Fn(&[f64; 2]) -> f64| yurt_benches::quartiles(pairs.iter().map(figure).collect());
+    let (yurt, bare) = (all(&|[yurt, _]| yurt * 1e6), all(&|[_, bare]| bare * 1e6));
+    let [low, ratio, high] = all(&|[yurt, bare]| yurt / bare);
     println!(
-        "group of {devices}: Yurt {:.1} µs, bare {:.1} µs, ratio {ratio:.3} (quartiles {low:.3}–{high:.3}), goal ≤ {GOAL}: {}; \
-         processor time {:.3} ({:.3}–{:.3}); load {}",
+        "group of {devices}: Yurt {:.1} µs, bare {:.1} µs, ratio {ratio:.3} (quartiles {low:.3}–{high:.3}), goal ≤ {GOAL}: {}; load {}",
         yurt[1],
         bare[1],
         if ratio <= GOAL { "met" } else { "NOT MET" },
-        cpu[1],
-        cpu[0],
-        cpu[2],
         load_average(),
     );
     json!({
@@ -174,28 +167,20 @@ fn ratio(policy: &UsbPolicy, bare: &Bare, devices: usize) -> serde_json::Value {
         "yurt_us": yurt,
         "bare_us": bare,
         "ratio": [low, ratio, high],
-        "ratio_cpu": cpu,
         "met": ratio <= GOAL,
     })
 }
 
-/// Seconds of one call.
-struct Cost {
-    wall: f64,
-    cpu: f64,
-}
-
-/// Averaged over as many calls as a batch has room for.
-fn batch(call: &mut impl FnMut()) -> Cost {
-    let (cpu, start) = (own_cpu(), Instant::now());
+/// Seconds of one call, averaged over as many as a batch has room for.
+fn batch(call: &mut impl FnMut()) -> f64 {
+    let start = Instant::now();
     let mut calls = 0;
     loop {
         call();
         calls += 1;
-        let wall = start.elapsed();
-        if wall >= BATCH {
-            let each = |span: Duration| span.as_secs_f64() / f64::from(calls);
-            return Cost { wall: each(wall), cpu: each(own_cpu() - cpu) };
+        let took = start.elapsed();
+        if took >= BATCH {
+            return took.as_secs_f64() / f64::from(calls);
         }
     }
 }

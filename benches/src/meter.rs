@@ -66,11 +66,6 @@ pub fn cpu(pid: u32) -> Duration {
     Duration::from_nanos(threads(pid).values().map(|seen| seen.nanoseconds).sum())
 }
 
-/// Processor time of the calling thread so far.
-pub fn own_cpu() -> Duration {
-    Duration::from_nanos(seen(Path::new("/proc/thread-self")).unwrap_or_default().nanoseconds)
-}
-
 fn threads(pid: u32) -> HashMap<String, Seen> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     tasks.filter_map(|task| Some((task.file_name().into_string().ok()?, seen(&task.path())?))).collect()
