@@ -429,6 +429,17 @@ fn a_device_that_never_gets_quiet_is_told_all_the_same() {
 }
 
 #[test]
+fn a_look_that_was_asked_for_later_comes_then_and_the_last_word_counts() {
+    let rig = Rig::new(settings(20, 500, 0));
+    let first = rig.rest().number;
+    let asked = Instant::now();
+    rig.watcher.look_again_in(Duration::from_secs(3600));
+    rig.watcher.look_again_in(Duration::from_millis(300));
+    rig.wait(|snapshot| snapshot.number == first + 1);
+    assert!(asked.elapsed() >= Duration::from_millis(300), "{:?}", asked.elapsed());
+}
+
+#[test]
 fn a_rescan_publishes_though_only_time_has_passed() {
     let rig = Rig::new(settings(20, 500, 0));
     let first = find(&rig.now(), "usb1").unwrap().life.clone();

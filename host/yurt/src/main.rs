@@ -9,6 +9,7 @@ mod cli;
 mod convert;
 mod device_plugin;
 mod host_config;
+mod lean;
 mod offer;
 mod places;
 mod plugin;

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 use yurt_guest::{GuestError, UsbPolicy, usb as wit};
 use yurt_nomad::device::Group;
 use yurt_usb::facts::Snapshot;
@@ -18,12 +17,16 @@ use yurt_usb::{Roots, Settings, Watcher};
 use crate::check::{self, Offer};
 use crate::convert;
 use crate::device_plugin::Config;
+use crate::lean;
 use crate::places;
 
 /// After a failed call the policy is asked again after this long even if nothing changes.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
 /// A policy that wants to be asked more often than this is not.
 const SOONEST: Duration = Duration::from_millis(50);
+
+/// After this many answers everything that a quiet plugin does has been done once.
+const AT_REST: u64 = 2;
 
 /// What the rest of the plugin sees of the task.
 pub(crate) struct Offers {
@@ -86,16 +89,23 @@ struct Task {
 
 impl Task {
     async fn run(mut self) {
+        let mut answers = 0_u64;
         loop {
             let snapshot = self.snapshots.borrow_and_update().clone();
             let config = self.config.borrow_and_update().clone();
             self.offers.watcher.configure(settings(&config));
-            let again = if snapshot.number == 0 { None } else { self.ask(&config, &snapshot).await };
-            let due = again.map(|span| Instant::now() + span.max(SOONEST));
+            if snapshot.number > 0
+                && let Some(again) = self.ask(&config, &snapshot).await
+            {
+                self.offers.watcher.look_again_in(again.max(SOONEST));
+                answers += 1;
+                if answers == AT_REST {
+                    lean::forget_the_start();
+                }
+            }
             tokio::select! {
                 changed = self.snapshots.changed() => if changed.is_err() { return },
                 changed = self.config.changed() => if changed.is_err() { return },
-                () = at(due) => self.offers.watcher.rescan(),
             }
         }
     }
@@ -177,11 +187,4 @@ impl Task {
 fn failed(why: &GuestError) -> String {
     let text = why.to_string();
     text.lines().next().unwrap_or("the policy failed").to_owned()
-}
-
-async fn at(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
-    }
 }

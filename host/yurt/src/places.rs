@@ -105,6 +105,7 @@ pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let parent = path.parent().ok_or_else(|| io::Error::other("a file needs a directory"))?;
     private_dir(parent)?;
+    sweep(path, parent);
     let mut draft = path.as_os_str().to_owned();
     draft.push(format!(".{}.new", std::process::id()));
     let draft = PathBuf::from(draft);
@@ -120,6 +121,21 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&draft);
     }
     written
+}
+
+/// Removes drafts of `path` by processes that ended in the middle of writing.
+fn sweep(path: &Path, parent: &Path) {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let file = entry.file_name();
+        let writer = file.to_str().and_then(|file| file.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".new"));
+        if writer
+            .and_then(|pid| pid.parse::<u32>().ok())
+            .is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -146,6 +162,18 @@ mod tests {
             assert_eq!(fs::metadata(dir.path().join(made)).unwrap().mode() & 0o777, 0o700, "{made}");
         }
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_draft_is_removed_once_its_writer_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        // Beyond the largest process id that there can be, and one that is there.
+        let [gone, there] = ["m.json.4194305.new", "m.json.1.new"].map(|name| dir.path().join(name));
+        fs::write(&gone, "half").unwrap();
+        fs::write(&there, "half").unwrap();
+        replace(&dir.path().join("m.json"), b"whole").unwrap();
+        assert!(!gone.exists() && there.exists());
     }
 
     #[test]

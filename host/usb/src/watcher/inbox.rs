@@ -4,6 +4,7 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{Mutex, PoisonError},
+    time::Instant,
 };
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -23,6 +24,8 @@ pub(super) struct News {
     pub(super) stop: bool,
     pub(super) settings: Option<Settings>,
     pub(super) rescan: bool,
+    /// When to look again if nobody asks sooner.
+    pub(super) again: Option<Instant>,
     /// The answer to the one look that is under way.
     pub(super) looked: Option<Looked>,
     /// Devices at which looks hung that have ended now.

@@ -105,6 +105,14 @@ impl Watcher {
         self.tell(|news| news.rescan = true);
     }
 
+    /// Does what [`rescan`](Watcher::rescan) does after this long. A later call replaces an earlier one.
+    ///
+    /// Costs no wake-up on the way, which a timer of an async runtime does.
+    pub fn look_again_in(&self, span: Duration) {
+        let again = Instant::now().checked_add(span);
+        self.tell(|news| news.again = again);
+    }
+
     /// The kernel's running totals of the devices that are there. Reads now, on the caller's thread.
     #[must_use]
     pub fn counters(&self, keys: &[String]) -> Vec<CounterSet> {

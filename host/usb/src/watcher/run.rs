@@ -55,6 +55,8 @@ pub(super) struct Run {
     full: Option<Instant>,
     /// Somebody wants a snapshot whatever the look brings.
     forced: bool,
+    /// When somebody will want one.
+    again: Option<Instant>,
     under_way: Option<Order>,
     /// How long the last full look took, and when it ended.
     last_full: Option<(Duration, Instant)>,
@@ -103,6 +105,7 @@ impl Run {
             no_bus: None,
             full: None,
             forced: false,
+            again: None,
             under_way: None,
             last_full: None,
             retry: None,
@@ -172,6 +175,7 @@ impl Run {
             self.next_order(),
             self.table.next_end(),
             self.retry,
+            self.again,
             self.looker.patience_ends(),
             self.check.as_ref().and_then(Check::due),
         ];
@@ -224,7 +228,9 @@ impl Run {
         if let Some(settings) = news.settings {
             self.table.configure(settings);
         }
-        if news.rescan {
+        self.again = news.again.or(self.again);
+        if news.rescan || self.again.is_some_and(|again| again <= now) {
+            self.again = None;
             self.forced = true;
             self.full = Some(now);
         }
