@@ -253,17 +253,18 @@ fn a_call_that_finds_no_place_says_so_after_its_deadline_and_places_come_back() 
             thread::spawn(move || policy.group("{}", &no_devices(), None).unwrap_err())
         })
         .collect();
-    // Until the last of them has begun there is a place.
+    // Until the last of them has begun there is a place, in which a call may be late beside so many that spin.
     let why = (0..200).find_map(|_| {
         thread::sleep(Duration::from_millis(5));
-        policy.stats("{}", &[], &[]).err()
+        policy.stats("{}", &[], &[]).err().filter(|why| why.phase() == Phase::Waiting)
     });
     let why = why.unwrap();
     assert_eq!((why.phase(), why.cause()), (Phase::Waiting, &Cause::Busy { places: 16, limit: SOON }));
     for thread in spinning {
         assert!(matches!(thread.join().unwrap().cause(), Cause::Deadline { .. }));
     }
-    policy.stats("{}", &[], &[]).unwrap().unwrap();
+    let back = (0..200).any(|_| policy.stats("{}", &[], &[]).is_ok());
+    assert!(back, "no place came back");
 }
 
 #[test]
