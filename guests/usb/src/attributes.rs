@@ -13,7 +13,7 @@ use yurt_sdk::attribute::{self, flag, integer, matchable, number};
 use yurt_sdk::facts::{Label, Removable, UsbDevice};
 use yurt_sdk::offer::Instance;
 
-use crate::classes;
+use crate::{classes, ids};
 
 /// The attributes of a group, ordered by name.
 pub(crate) fn of(devices: &[&UsbDevice], instances: &[Instance]) -> Vec<Attribute> {
@@ -110,8 +110,7 @@ fn joined(values: &[String]) -> String {
     if text.len() <= LONGEST {
         return text;
     }
-    // FNV-1a: for telling apart, not for secrecy.
-    let sum = text.bytes().fold(0x811c_9dc5_u32, |sum, byte| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let sum = ids::check_sum(&text);
     let mut kept = String::new();
     for (at, value) in values.iter().enumerate() {
         let rest = format!("and-{}-more-{sum:08x}", values.len() - at);

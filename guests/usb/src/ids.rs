@@ -93,11 +93,16 @@ fn readable(serial: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let mut text: String = serial.chars().take(LONGEST_SERIAL).map(|c| if plain(c) { c } else { '_' }).collect();
     if text != serial {
-        // FNV-1a, folded to 16 bits: for telling apart, not for secrecy.
-        let sum = serial.bytes().fold(0x811c_9dc5_u32, |sum, byte| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        // Folded to 16 bits.
+        let sum = check_sum(serial);
         text.push_str(&format!("-{:04x}", (sum >> 16) ^ (sum & 0xffff)));
     }
     text
+}
+
+/// FNV-1a: for telling apart, not for secrecy.
+pub(crate) fn check_sum(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// What is here now, then what was, without what is superseded: the same device moved, or another of its kind at the same port.
