@@ -1,0 +1,210 @@
+//! What a task is to be, in this room's terms. Whoever makes a [`Launch`] has already decided that all of it may be.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// A task to be started.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// Nomad's id of the task: unique among all that were ever started.
+    pub id: String,
+    /// The program and its arguments. One without a slash is looked up in `PATH` of `env`, within the task's root; with a slash it is
+    /// a path there, a relative one from `work_dir`.
+    pub argv: Vec<String>,
+    /// The whole environment. Goes to the keeper and nowhere else.
+    pub env: Secret,
+    /// Absolute, within the task's root.
+    pub work_dir: String,
+    /// Who it runs as; `None`: as this process.
+    pub identity: Option<Identity>,
+    /// Its view of files and processes.
+    pub isolation: Isolation,
+    /// The file of the network namespace that it joins; `None`: that of this process.
+    pub network: Option<PathBuf>,
+    /// Named pipe, or `/dev/null`. Anything else, a symbolic link included, is refused.
+    pub stdout: PathBuf,
+    /// Named pipe, or `/dev/null`.
+    pub stderr: PathBuf,
+    /// Where its processes are counted and limited.
+    pub cgroup: Cgroup,
+    /// What they may use.
+    pub limits: Limits,
+    /// Digest of what was asked for: the same request is known again by it.
+    pub request: Vec<u8>,
+    /// The caller's notes, kept with the task's state and given back by `Task::memo`. No secrets.
+    pub memo: Vec<u8>,
+}
+
+/// `NAME=value`, by name. Does not show its values when printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(pub Vec<(String, String)>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+/// User, groups and capabilities, by number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// All supplementary groups.
+    pub groups: Vec<u32>,
+    /// What it may beyond other users.
+    pub capabilities: Capabilities,
+    /// `execve` gives it no more than it has.
+    pub no_new_privileges: bool,
+}
+
+/// Capabilities as bits by number: `capabilities(7)`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Most that any program of the task can get; of root also what it has.
+    pub bounding: u64,
+    /// What a user other than root has from the start.
+    pub ambient: u64,
+}
+
+/// A task's view of files and processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Isolation {
+    /// The host's.
+    None,
+    /// A root directory of its own.
+    Chroot(Box<RootDirectory>),
+}
+
+/// A root directory of its own, filled by the agent, with what is mounted over it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootDirectory {
+    /// The directory on the host.
+    pub path: PathBuf,
+    /// Namespaces besides that of mounts.
+    pub namespaces: Namespaces,
+    /// Mounted in order.
+    pub mounts: Vec<Mount>,
+    /// Nodes beside the usual ones, allowed in the device control group.
+    pub devices: Vec<Device>,
+    /// Small files laid over those of the root, which stays as it is.
+    pub files: Vec<File>,
+}
+
+/// Namespaces of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Namespaces {
+    /// Process ids.
+    pub pid: bool,
+    /// With `pid`: a small init is process 1, passes on nothing by itself, reaps orphans and ends with the task.
+    pub init: bool,
+    /// Message queues, semaphores, shared memory.
+    pub ipc: bool,
+    /// Host name.
+    pub uts: bool,
+}
+
+/// Something of the host's in the task's root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Absolute, on the host.
+    pub source: String,
+    /// Absolute, in the task's root.
+    pub target: String,
+    /// Cannot be written there.
+    pub read_only: bool,
+    /// Whether later mounts below it are seen on the other side.
+    pub propagation: Propagation,
+}
+
+/// Whether later mounts below a mount are seen on the other side: `mount_namespaces(7)`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Propagation {
+    /// In no direction.
+    #[default]
+    Private,
+    /// Those of the host in the task.
+    HostToTask,
+    /// In both.
+    Bidirectional,
+}
+
+/// A device of the host's for the task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// The node on the host: its kind and numbers are taken when the task starts.
+    pub source: String,
+    /// Absolute, in the task's root.
+    pub target: String,
+    /// `r`, `w`, `m` in any mixture: what the device control group allows.
+    pub access: String,
+}
+
+/// A small file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// Absolute, in the task's root.
+    pub target: String,
+    /// What stands in it.
+    pub content: Vec<u8>,
+}
+
+/// What stands in `/etc/resolv.conf`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// `nameserver`.
+    pub servers: Vec<String>,
+    /// `search`.
+    pub searches: Vec<String>,
+    /// `options`.
+    pub options: Vec<String>,
+}
+
+/// Where a task's processes are counted and limited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cgroup {
+    /// Nowhere: only for a plugin that may not use control groups. The task's processes are then found by their session.
+    None,
+    /// Version 2: the directory that the agent made. Made if its parent is there and it is not; then also removed.
+    V2(PathBuf),
+    /// Version 1: a directory of this name below each of `freezer`, `cpu`, `cpuacct`, `memory`, `pids`, `devices`, …, those that the
+    /// agent made and those that it did not; and one of `cpuset`, which may be shared with others.
+    V1 {
+        /// `nomad/<allocation>.<task>`.
+        name: PathBuf,
+        /// Whole path of the directory in `cpuset`; empty: none.
+        cpuset: PathBuf,
+    },
+}
+
+/// What a task may use. `None`: no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory, swap excluded: beyond them the kernel kills.
+    pub memory_max: Option<u64>,
+    /// Bytes that are kept for it when others need memory.
+    pub memory_low: Option<u64>,
+    /// Relative weight in the terms of version 1, 2 to 262144.
+    pub cpu_shares: Option<u64>,
+    /// A list like `0,2,3`.
+    pub cpuset: Option<String>,
+    /// Processes and threads.
+    pub pids_max: Option<u64>,
+    /// `oom_score_adj` of the task, -1000 to 1000.
+    pub oom_score_adj: i32,
+    /// Limits of each process.
+    pub resources: Vec<ResourceLimit>,
+}
+
+/// `setrlimit(2)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResourceLimit {
+    /// The kernel's number, `RLIMIT_…`.
+    pub resource: u32,
+    /// Soft limit; `u64::MAX`: none.
+    pub soft: u64,
+    /// Hard limit; `u64::MAX`: none.
+    pub hard: u64,
+}
