@@ -2,6 +2,7 @@
 
 use semver::Version;
 
+use crate::driver::DriverDescription;
 use crate::error::LoadCause;
 use crate::usb::Description;
 
@@ -26,22 +27,45 @@ pub(crate) fn check(about: &Description) -> Result<(), LoadCause> {
     if summary.len() > SUMMARY || summary.chars().any(char::is_control) {
         return nonsense(format!("the summary is not one line of at most {SUMMARY} bytes"));
     }
-    if config_spec.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t' | '\r')) {
-        return nonsense("the configuration schema has control characters".into());
+    schema("configuration schema", config_spec)
+}
+
+/// What a task driver says beside its description.
+pub(crate) fn check_driver(description: &DriverDescription) -> Result<(), LoadCause> {
+    let DriverDescription { about, task_spec, capabilities: _ } = description;
+    check(about)?;
+    schema("task schema", task_spec)
+}
+
+fn schema(what: &str, text: &str) -> Result<(), LoadCause> {
+    if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t' | '\r')) {
+        return Err(LoadCause::Description(format!("the {what} has control characters")));
     }
     Ok(())
 }
 
 /// The first field in which two descriptions differ.
 pub(crate) fn difference(one: &Description, other: &Description) -> Option<&'static str> {
-    [
+    first_of([
         ("name", one.name == other.name),
         ("version", one.version == other.version),
         ("summary", one.summary == other.summary),
         ("config-spec", one.config_spec == other.config_spec),
-    ]
-    .into_iter()
-    .find_map(|(part, same)| (!same).then_some(part))
+    ])
+}
+
+/// The first field in which two descriptions of a task driver differ.
+pub(crate) fn difference_of_drivers(one: &DriverDescription, other: &DriverDescription) -> Option<&'static str> {
+    difference(&one.about, &other.about).or_else(|| {
+        first_of([
+            ("task-spec", one.task_spec == other.task_spec),
+            ("capabilities", one.capabilities == other.capabilities),
+        ])
+    })
+}
+
+fn first_of<const N: usize>(parts: [(&'static str, bool); N]) -> Option<&'static str> {
+    parts.into_iter().find_map(|(part, same)| (!same).then_some(part))
 }
 
 fn shown(text: &str) -> String {

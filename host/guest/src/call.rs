@@ -17,7 +17,6 @@ use crate::prints::Print;
 use crate::runtime::Shared;
 use crate::state::{Refused, State};
 use crate::ticker::{Deadline, DeadlinePassed};
-use crate::worlds::v0_1_0::bindings::{UsbPlugin, UsbPluginPre};
 
 /// Longest text taken over from wasmtime or a panic, in bytes.
 const TEXT: usize = 512;
@@ -39,20 +38,26 @@ pub(crate) const GROUP: Kind = Kind { name: "group", deadline: |l| l.group_deadl
 pub(crate) const RESERVE: Kind =
     Kind { name: "reserve", deadline: |l| l.reserve_deadline, deadline_key: "reserve_deadline" };
 pub(crate) const STATS: Kind = Kind { name: "stats", deadline: |l| l.stats_deadline, deadline_key: "stats_deadline" };
+pub(crate) const CHECK_TASK: Kind =
+    Kind { name: "check-task", deadline: |l| l.check_task_deadline, deadline_key: "check_task_deadline" };
+pub(crate) const PROBES: Kind =
+    Kind { name: "probes", deadline: |l| l.probes_deadline, deadline_key: "probes_deadline" };
+pub(crate) const JUDGE: Kind = Kind { name: "judge", deadline: |l| l.judge_deadline, deadline_key: "judge_deadline" };
+pub(crate) const PLAN: Kind = Kind { name: "plan", deadline: |l| l.plan_deadline, deadline_key: "plan_deadline" };
 
-/// A compiled and linked guest: what every call starts from.
+/// Who is called, and with whose means; what is called is the world's.
 pub(crate) struct Callee {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) pre: UsbPluginPre<State>,
     pub(crate) identity: Arc<Identity>,
 }
 
 impl Callee {
-    /// Calls `function` in a fresh instance and holds its answer against `check`.
-    pub(crate) fn call<R>(
+    /// Calls `function` in a fresh `instance` and holds its answer against `check`.
+    pub(crate) fn call<I, R>(
         &self,
         kind: &Kind,
-        function: impl FnOnce(&UsbPlugin, &mut Store<State>) -> wasmtime::Result<R>,
+        instance: impl FnOnce(&mut Store<State>) -> wasmtime::Result<I>,
+        function: impl FnOnce(&I, &mut Store<State>) -> wasmtime::Result<R>,
         check: impl FnOnce(&R, &Limits) -> Result<(), Cause>,
     ) -> Result<R, GuestError> {
         let limits = self.shared.limits();
@@ -70,7 +75,10 @@ impl Callee {
         // A panic here would be a fault of ours or wasmtime's; it must not become the plugin's death.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let mut store = self.store(&limits, deadline);
-            let outcome = run(&mut store, &self.pre, function);
+            let outcome = match instance(&mut store) {
+                Ok(instance) => function(&instance, &mut store).map_err(|why| (Phase::Call, why)),
+                Err(why) => Err((Phase::Instantiate, why)),
+            };
             let outcome = outcome.map_err(|(phase, why)| (phase, cause(&why, phase, &store, &limits, kind)));
             self.log(store.into_data(), kind.name);
             outcome
@@ -97,15 +105,6 @@ impl Callee {
         }
         journal.emit(&self.identity.name, &self.identity.version, call);
     }
-}
-
-fn run<R>(
-    store: &mut Store<State>,
-    pre: &UsbPluginPre<State>,
-    function: impl FnOnce(&UsbPlugin, &mut Store<State>) -> wasmtime::Result<R>,
-) -> Result<R, (Phase, wasmtime::Error)> {
-    let guest = pre.instantiate(&mut *store).map_err(|why| (Phase::Instantiate, why))?;
-    function(&guest, store).map_err(|why| (Phase::Call, why))
 }
 
 fn cause(why: &wasmtime::Error, phase: Phase, store: &Store<State>, limits: &Limits, kind: &Kind) -> Cause {
@@ -155,16 +154,17 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Options, Runtime, Source};
+    use crate::{Options, Runtime, Source, Trial};
 
     #[test]
     fn a_panic_of_the_host_fails_one_call_and_frees_its_place() {
         let runtime = Runtime::new(Options::default()).unwrap();
         let source = Source::Embedded { name: "test", bytes: crate::make::Guest::quiet().component().leak() };
-        let policy = runtime.open(&source).unwrap().0;
+        let policy = runtime.open(&source).unwrap().activate(&Trial::default()).unwrap();
         for _ in 0..=PLACES {
+            let callee = &policy.guest.callee;
             let outcome: Result<(), _> =
-                policy.0.callee.call(&GROUP, |_, _| panic!("of the test's making"), |(), _| Ok(()));
+                callee.call(&GROUP, |_| Ok(()), |(), _| panic!("of the test's making"), |(), _| Ok(()));
             assert_eq!(*outcome.unwrap_err().cause(), Cause::HostPanic("of the test's making".into()));
         }
         assert_eq!(policy.check_config("{}").unwrap(), []);

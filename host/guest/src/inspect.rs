@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use crate::driver::DriverDescription;
 use crate::error::LoadError;
 use crate::load::Found;
-use crate::outline::Import;
+use crate::outline::{Import, World};
 use crate::runtime::Runtime;
 use crate::source::Source;
 use crate::usb::Description;
@@ -22,12 +23,16 @@ pub struct Inspection {
     pub imports: Vec<Import>,
     /// What it offers.
     pub exports: Vec<String>,
-    /// The version of `yurt:plugin` whose world `usb-plugin` it implements.
+    /// What it decides about.
+    pub world: Option<World>,
+    /// The version of `yurt:plugin` whose world it implements.
     pub contract: Option<semver::Version>,
     /// How long it took to compile; none where it was not, or came from the cache.
     pub compiling: Option<Duration>,
     /// What it says of itself, its configuration schema included.
     pub about: Option<Description>,
+    /// What a task driver's guest says beside that, the schema of its tasks included.
+    pub driver: Option<DriverDescription>,
     /// Why and at which stage it would be refused; none: it would be served if its trial with the default configuration succeeds.
     pub refused: Option<LoadError>,
     /// The guest, to be tried.
@@ -42,7 +47,7 @@ impl Runtime {
             Ok(loaded) => (Some(loaded), None),
             Err(why) => (None, Some(why)),
         };
-        let Found { size, digest, outline, contract, compiling, about } = found;
+        let Found { size, digest, outline, world, contract, compiling, about, driver } = found;
         let outline = outline.unwrap_or_default();
         Inspection {
             origin: source.origin(),
@@ -50,9 +55,11 @@ impl Runtime {
             digest,
             imports: outline.imports,
             exports: outline.exports,
+            world,
             contract,
             compiling,
             about,
+            driver,
             refused,
             loaded,
         }

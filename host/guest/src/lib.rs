@@ -1,7 +1,7 @@
 //! Yurt's guests: WebAssembly components that decide, loaded, checked, limited and called.
 //!
 //! This room knows the WIT contract and wasmtime; it knows neither Nomad nor USB hardware. A guest goes through stages, each a type
-//! ([`Runtime::open`] → [`Loaded`] → [`Loaded::activate`] → [`UsbPolicy`]), and every call runs in a fresh instance that is dropped
+//! ([`Runtime::open`] → [`Loaded`] → [`Loaded::activate`] → [`UsbPolicy`], or [`Loaded::activate_driver`] → [`DriverLogic`]), and every call runs in a fresh instance that is dropped
 //! after it: nothing of a guest outlives a call but its answer. What guests may use is one table, [`limits::TABLE`]. What goes
 //! wrong is a value ([`LoadError`], [`GuestError`]), never a panic.
 //!
@@ -27,11 +27,13 @@ mod call;
 mod compiled;
 mod engine;
 mod error;
+mod guest;
 mod identity;
 mod inspect;
 mod journal;
 pub mod limits;
 mod load;
+mod logic;
 #[cfg(test)]
 #[allow(dead_code)]
 #[path = "../tests/guests/make.rs"]
@@ -52,9 +54,10 @@ pub use error::{Cause, GuestError, LoadCause, LoadError, Phase, RuntimeError, St
 pub use inspect::Inspection;
 pub use limits::Limits;
 pub use load::Loaded;
-pub use outline::{Grant, Import};
+pub use logic::DriverLogic;
+pub use outline::{Grant, Import, World};
 pub use policy::UsbPolicy;
 pub use runtime::{Options, Runtime};
 pub use source::Source;
-pub use trial::Trial;
-pub use worlds::v0_1_0::usb;
+pub use trial::{DriverTrial, Trial};
+pub use worlds::v0_1_0::{driver, usb};

@@ -15,6 +15,14 @@ pub struct Limits {
     pub reserve_deadline: Duration,
     /// Wall time of one `stats`, instantiation included.
     pub stats_deadline: Duration,
+    /// Wall time of one `check-task`, instantiation included.
+    pub check_task_deadline: Duration,
+    /// Wall time of one `probes`, instantiation included.
+    pub probes_deadline: Duration,
+    /// Wall time of one `judge`, instantiation included.
+    pub judge_deadline: Duration,
+    /// Wall time of one `plan`, instantiation included.
+    pub plan_deadline: Duration,
     /// Bytes of all linear memories of one instance together.
     pub memory: u64,
     /// Elements of all tables of one instance together.
@@ -41,12 +49,19 @@ pub struct Limits {
     pub groups: u64,
     /// Instances of one offer, all groups together.
     pub offered_instances: u64,
-    /// Attributes of one group; figures of one instance.
+    /// Attributes of one group or of a driver; figures of one instance.
     pub attributes: u64,
     /// Members of one instance.
     pub members: u64,
-    /// Entries of each list in a reservation, and diagnostics of one configuration.
+    /// Entries of each list in a reservation, diagnostics of one configuration, and entries of each list in a plan that has no limit of
+    /// its own.
     pub entries: u64,
+    /// Probes that a driver asks for at once.
+    pub probes: u64,
+    /// Words of one command line in a plan or a probe.
+    pub arguments: u64,
+    /// Steps before a task's program, and steps of its stop.
+    pub steps: u64,
     /// Bytes of a component file.
     pub component: u64,
     /// Bytes of the compiled-code cache.
@@ -133,6 +148,18 @@ pub const TABLE: &[Limit] = &[
     ),
     row!("stats_deadline", stats_deadline, ms, 1000, 1, 60_000, "the call is ended; this round of figures is left out"),
     row!(
+        "check_task_deadline",
+        check_task_deadline,
+        ms,
+        1000,
+        1,
+        60_000,
+        "the call is ended; the task's configuration counts as unchecked"
+    ),
+    row!("probes_deadline", probes_deadline, ms, 1000, 1, 60_000, "the call is ended; the driver is unhealthy"),
+    row!("judge_deadline", judge_deadline, ms, 1000, 1, 60_000, "the call is ended; the driver is unhealthy"),
+    row!("plan_deadline", plan_deadline, ms, 1000, 1, 60_000, "the call is ended; the task is not started"),
+    row!(
         "memory",
         memory,
         "bytes",
@@ -172,6 +199,9 @@ pub const TABLE: &[Limit] = &[
     row!("attributes", attributes, "attributes", 256, 1, 4096, "the answer is refused"),
     row!("members", members, "members", 127, 1, 1024, "the answer is refused"),
     row!("entries", entries, "entries", 1024, 1, 16_384, "the answer is refused"),
+    row!("probes", probes, "probes", 64, 1, 1024, "the answer is refused"),
+    row!("arguments", arguments, "words", 4096, 1, 65_536, "the answer is refused"),
+    row!("steps", steps, "steps", 64, 1, 1024, "the answer is refused"),
     row!("component", component, "bytes", 64 * MIB, 64 * KIB, 256 * MIB, "the file is not loaded"),
     row!("cache", cache, "bytes", 256 * MIB, 0, 4096 * MIB, "the entries not used for longest are deleted"),
 ];
@@ -185,6 +215,10 @@ impl Default for Limits {
             group_deadline: none,
             reserve_deadline: none,
             stats_deadline: none,
+            check_task_deadline: none,
+            probes_deadline: none,
+            judge_deadline: none,
+            plan_deadline: none,
             memory: 0,
             table_elements: 0,
             instances: 0,
@@ -201,6 +235,9 @@ impl Default for Limits {
             attributes: 0,
             members: 0,
             entries: 0,
+            probes: 0,
+            arguments: 0,
+            steps: 0,
             component: 0,
             cache: 0,
         };

@@ -7,22 +7,32 @@ use std::time::{Duration, Instant};
 use semver::Version;
 use wasmtime::component::Component;
 
-use crate::call::{self, Callee};
-use crate::error::{GuestError, LoadCause, LoadError, Stage, short};
+use crate::call::Callee;
+use crate::driver::DriverDescription;
+use crate::error::{LoadCause, LoadError, Stage, short};
+use crate::guest::Guest;
 use crate::identity::{Identity, digest};
 use crate::journal::clean;
-use crate::outline::Outline;
-use crate::policy::{Active, UsbPolicy};
+use crate::logic::{self, DriverLogic};
+use crate::outline::{Outline, World};
+use crate::policy::{self, UsbPolicy};
 use crate::runtime::Runtime;
 use crate::source::{self, Source};
-use crate::trial::{self, Trial};
+use crate::trial::{self, DriverTrial, Trial};
 use crate::usb::Description;
 use crate::worlds::v0_1_0::bindings::UsbPluginPre;
-use crate::{about, answer, compiled};
+use crate::worlds::v0_1_0::driver_bindings::DriverPluginPre;
+use crate::{about, compiled};
 
-/// A guest that was checked, compiled and asked who it is, but not tried: see [`Loaded::activate`].
+/// A guest that was checked, compiled and asked who it is, but not tried: see [`Loaded::activate`] and [`Loaded::activate_driver`].
 #[derive(Debug)]
-pub struct Loaded(pub(crate) UsbPolicy);
+pub struct Loaded(Logic);
+
+#[derive(Debug)]
+enum Logic {
+    Usb(UsbPolicy),
+    Driver(DriverLogic),
+}
 
 /// What loading found on its way, as far as it came.
 #[derive(Debug, Default)]
@@ -30,10 +40,12 @@ pub(crate) struct Found {
     pub(crate) size: Option<usize>,
     pub(crate) digest: Option<String>,
     pub(crate) outline: Option<Outline>,
+    pub(crate) world: Option<World>,
     pub(crate) contract: Option<Version>,
     /// How long compiling took; none: it came from the cache.
     pub(crate) compiling: Option<Duration>,
     pub(crate) about: Option<Description>,
+    pub(crate) driver: Option<DriverDescription>,
 }
 
 impl Runtime {
@@ -68,7 +80,8 @@ impl Runtime {
         let outline = found.outline.insert(Outline::of(bytes)?);
 
         *stage = Stage::World;
-        let contract = outline.usb_policy()?;
+        let (world, contract) = outline.world()?;
+        found.world = Some(world);
         found.contract = Some(contract.clone());
 
         *stage = Stage::Imports;
@@ -81,21 +94,38 @@ impl Runtime {
         *stage = Stage::Link;
         let link = |why: wasmtime::Error| LoadCause::Link(clean(&format!("{why:#}"), 1024).0);
         let linker = shared.linker(&imports).map_err(link)?;
-        let pre = UsbPluginPre::new(linker.instantiate_pre(&component).map_err(link)?).map_err(link)?;
-
-        *stage = Stage::Describe;
-        let nameless = Arc::new(Identity { name: short_name(source), version: String::new(), digest: digest.clone() });
-        let nameless = Callee { shared: Arc::clone(shared), pre: pre.clone(), identity: nameless };
-        let about = describe(&nameless).map_err(LoadCause::Call)?;
-        let again = describe(&nameless).map_err(LoadCause::Call)?;
-        about::check(&about)?;
-        if let Some(part) = about::difference(&about, &again) {
-            return Err(LoadCause::Unsteady(part));
+        let pre = linker.instantiate_pre(&component).map_err(link)?;
+        let nameless = Identity { name: short_name(source), version: String::new(), digest: digest.clone() };
+        let nameless = Callee { shared: Arc::clone(shared), identity: Arc::new(nameless) };
+        let guest = |about: &Description| {
+            let identity = Identity { name: about.name.clone(), version: about.version.clone(), digest };
+            let callee = Callee { shared: Arc::clone(shared), identity: Arc::new(identity) };
+            Arc::new(Guest { callee, about: about.clone(), contract, imports, origin: source.origin() })
+        };
+        match world {
+            World::UsbPlugin => {
+                let pre = UsbPluginPre::new(pre).map_err(link)?;
+                *stage = Stage::Describe;
+                let about = policy::describe(&nameless, &pre).map_err(LoadCause::Call)?;
+                let again = policy::describe(&nameless, &pre).map_err(LoadCause::Call)?;
+                about::check(&about)?;
+                steady(about::difference(&about, &again))?;
+                found.about = Some(about.clone());
+                Ok(Loaded(Logic::Usb(UsbPolicy { guest: guest(&about), pre })))
+            }
+            World::DriverPlugin => {
+                let pre = DriverPluginPre::new(pre).map_err(link)?;
+                *stage = Stage::Describe;
+                let description = logic::describe(&nameless, &pre).map_err(LoadCause::Call)?;
+                let again = logic::describe(&nameless, &pre).map_err(LoadCause::Call)?;
+                about::check_driver(&description)?;
+                steady(about::difference_of_drivers(&description, &again))?;
+                found.about = Some(description.about.clone());
+                found.driver = Some(description.clone());
+                let guest = guest(&description.about);
+                Ok(Loaded(Logic::Driver(DriverLogic { guest, pre, description: Arc::new(description) })))
+            }
         }
-        found.about = Some(about.clone());
-        let identity = Arc::new(Identity { name: about.name.clone(), version: about.version.clone(), digest });
-        let callee = Callee { shared: Arc::clone(shared), pre, identity };
-        Ok(Loaded(UsbPolicy(Arc::new(Active { callee, about, contract, imports, origin: source.origin() }))))
     }
 
     fn compiled(
@@ -119,26 +149,63 @@ impl Runtime {
 }
 
 impl Loaded {
-    /// What it says of itself: what the default configuration for a [`Trial`] is evaluated from.
+    /// What it decides about.
+    pub fn world(&self) -> World {
+        match &self.0 {
+            Logic::Usb(_) => World::UsbPlugin,
+            Logic::Driver(_) => World::DriverPlugin,
+        }
+    }
+
+    /// What it says of itself: what the default configuration for a trial is evaluated from.
     pub fn about(&self) -> &Description {
-        self.0.about()
+        &self.0.guest().about
+    }
+
+    /// What a task driver says beside that; none: it is a USB policy.
+    pub fn driver(&self) -> Option<&DriverDescription> {
+        match &self.0 {
+            Logic::Usb(_) => None,
+            Logic::Driver(driver) => Some(driver.description()),
+        }
     }
 
     /// Where it comes from and the first digits of its digest, as a [`LoadError`] says it: `/srv/acme.wasm (sha256 3f2a91c04b77)`.
     pub fn guest(&self) -> String {
-        format!("{} (sha256 {})", self.0.origin(), short(self.0.digest()))
+        let guest = self.0.guest();
+        format!("{} (sha256 {})", guest.origin, short(guest.digest()))
     }
 
-    /// Calls every function once with made-up devices. A guest that traps, spins or answers nonsense here never serves; one that
-    /// answers with an error of its own does.
+    /// Calls every function of a USB policy once with made-up devices. A guest that traps, spins or answers nonsense here never serves;
+    /// one that answers with an error of its own does. A task driver's guest is refused.
     pub fn activate(self, trial: &Trial<'_>) -> Result<UsbPolicy, LoadError> {
-        let Loaded(policy) = self;
-        match trial::run(&policy, trial) {
+        let Logic::Usb(policy) = self.0 else { return Err(self.not(World::UsbPlugin)) };
+        match trial::usb::run(&policy, trial) {
             Ok(()) => Ok(policy),
-            Err(why) => {
-                let digest = Some(policy.digest().to_owned());
-                Err(refused(policy.origin().to_owned(), digest, Stage::Trial, LoadCause::Call(why)))
-            }
+            Err(why) => Err(policy.guest.refused(Stage::Trial, LoadCause::Call(why))),
+        }
+    }
+
+    /// Calls every function of a task driver's guest once, about a made-up task on a node where nothing is found. A USB policy is refused.
+    pub fn activate_driver(self, trial: &DriverTrial<'_>) -> Result<DriverLogic, LoadError> {
+        let Logic::Driver(driver) = self.0 else { return Err(self.not(World::DriverPlugin)) };
+        match trial::driver::run(&driver, trial) {
+            Ok(()) => Ok(driver),
+            Err(why) => Err(driver.guest.refused(Stage::Trial, LoadCause::Call(why))),
+        }
+    }
+
+    fn not(&self, wanted: World) -> LoadError {
+        let guest = self.0.guest();
+        guest.refused(Stage::World, self.world().not(&guest.contract, wanted))
+    }
+}
+
+impl Logic {
+    fn guest(&self) -> &Guest {
+        match self {
+            Logic::Usb(policy) => &policy.guest,
+            Logic::Driver(driver) => &driver.guest,
         }
     }
 }
@@ -147,12 +214,8 @@ fn refused(origin: String, digest: Option<String>, stage: Stage, cause: LoadCaus
     LoadError { origin, digest, stage, cause: Box::new(cause) }
 }
 
-fn describe(callee: &Callee) -> Result<Description, GuestError> {
-    callee.call(
-        &call::DESCRIBE,
-        |guest, store| guest.yurt_plugin_usb_policy().call_describe(store),
-        answer::description,
-    )
+fn steady(differs: Option<&'static str>) -> Result<(), LoadCause> {
+    differs.map_or(Ok(()), |part| Err(LoadCause::Unsteady(part)))
 }
 
 /// What to call a guest that did not say its name yet.

@@ -1,5 +1,7 @@
 //! What a component is from outside, read without compiling anything: its world, its version, what it asks for.
 
+use std::fmt;
+
 use semver::Version;
 use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload};
 
@@ -7,14 +9,63 @@ use crate::error::LoadCause;
 use crate::journal::clean;
 use crate::wasi;
 
-/// The interface that makes a component a USB policy.
-const USB_POLICY: &str = "yurt:plugin/usb-policy";
-/// The interface that makes it a task driver.
-const DRIVER: &str = "yurt:plugin/driver";
 /// What this host speaks: any `0.1.x`.
 const CONTRACT: (u64, u64) = (0, 1);
 /// Names listed before a sentence gets too long.
 const LISTED: usize = 8;
+
+/// What a guest decides about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum World {
+    /// USB devices: which are offered, and what a reservation hands out.
+    UsbPlugin,
+    /// Tasks: how one kind of them is described, checked and launched.
+    DriverPlugin,
+}
+
+impl World {
+    /// The interface that a component of this world exports.
+    fn interface(self) -> &'static str {
+        match self {
+            World::UsbPlugin => "yurt:plugin/usb-policy",
+            World::DriverPlugin => "yurt:plugin/driver",
+        }
+    }
+
+    /// What Nomad calls a plugin whose guest is of this world.
+    fn plugin(self) -> &'static str {
+        match self {
+            World::UsbPlugin => "a device plugin",
+            World::DriverPlugin => "a task driver",
+        }
+    }
+
+    /// The sentence that refuses a guest of this world, of that `version` of the contract, where one of the `other` world is needed.
+    pub(crate) fn not(self, version: &Version, other: World) -> LoadCause {
+        LoadCause::World(format!(
+            "it is {}'s guest (exports {}@{version}, world {self}), but {} needs {} (world {other})",
+            self.plugin(),
+            self.interface(),
+            other.plugin(),
+            other.spoken()
+        ))
+    }
+
+    /// The interface with the versions of it that this host speaks.
+    fn spoken(self) -> String {
+        format!("{}@{}.{}", self.interface(), CONTRACT.0, CONTRACT.1)
+    }
+}
+
+impl fmt::Display for World {
+    /// As the WIT package names it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            World::UsbPlugin => "usb-plugin",
+            World::DriverPlugin => "driver-plugin",
+        })
+    }
+}
 
 /// Names on a component's outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -88,32 +139,50 @@ impl Outline {
         }
     }
 
-    /// The version of the USB policy interface that is exported, or why this is no guest for us.
-    pub(crate) fn usb_policy(&self) -> Result<Version, LoadCause> {
-        let spoken = format!("{USB_POLICY}@{}.{}", CONTRACT.0, CONTRACT.1);
-        let versions = |interface: &str| {
+    /// The world that is exported and its version, or why this is no guest for us.
+    pub(crate) fn world(&self) -> Result<(World, Version), LoadCause> {
+        let exported = |world: World| {
             let exports = self.exports.iter().filter_map(|name| split(name));
-            exports.filter(|(name, _)| *name == interface).map(|(_, version)| version).collect::<Vec<_>>()
+            exports.filter(|(name, _)| *name == world.interface()).map(|(_, version)| version).collect::<Vec<_>>()
         };
-        let exported = versions(USB_POLICY);
-        if let Some(version) = exported.iter().find(|version| speaks(version)) {
-            return Ok(version.clone());
+        let (usb, driver) = (exported(World::UsbPlugin), exported(World::DriverPlugin));
+        let (world, versions) = match (usb.is_empty(), driver.is_empty()) {
+            (false, true) => (World::UsbPlugin, usb),
+            (true, false) => (World::DriverPlugin, driver),
+            (false, false) => {
+                return Err(LoadCause::World(format!(
+                    "it exports {}, but a guest is of one world: {} or {}",
+                    list(&self.exports),
+                    World::UsbPlugin,
+                    World::DriverPlugin
+                )));
+            }
+            (true, true) => {
+                return Err(LoadCause::World(format!(
+                    "it exports {}, but a device plugin needs {} (world {}) and a task driver {} (world {})",
+                    list(&self.exports),
+                    World::UsbPlugin.spoken(),
+                    World::UsbPlugin,
+                    World::DriverPlugin.spoken(),
+                    World::DriverPlugin
+                )));
+            }
+        };
+        if let Some(version) = versions.iter().find(|version| speaks(version)) {
+            return Ok((world, version.clone()));
         }
-        Err(LoadCause::World(if let Some(other) = exported.first() {
-            let newer = (other.major, other.minor) > CONTRACT;
-            let advice = if newer {
-                "a newer Yurt is needed, or a build against the older contract"
-            } else {
-                "build it against wit/0.1.0"
-            };
-            format!("it exports {USB_POLICY}@{other}, but this Yurt speaks {spoken} (world usb-plugin): {advice}")
-        } else if let Some(version) = versions(DRIVER).first() {
-            format!(
-                "it is a task driver's guest (exports {DRIVER}@{version}, world driver-plugin), but a device plugin needs {spoken} (world usb-plugin)"
-            )
+        let newer = versions.iter().any(|other| (other.major, other.minor) > CONTRACT);
+        let advice = if newer {
+            "a newer Yurt is needed, or a build against the older contract"
         } else {
-            format!("it exports {}, but a device plugin needs {spoken} (world usb-plugin)", list(&self.exports))
-        }))
+            "build it against wit/0.1.0"
+        };
+        let other = versions.iter().map(|version| format!("{}@{version}", world.interface())).collect::<Vec<_>>();
+        Err(LoadCause::World(format!(
+            "it exports {}, but this Yurt speaks {} (world {world}): {advice}",
+            list(&other),
+            world.spoken()
+        )))
     }
 
     /// Every import has a grant, or the sentence that names those without.

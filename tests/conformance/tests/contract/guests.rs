@@ -65,8 +65,8 @@ fn unfit() -> Vec<Unfit> {
         plain("a core module", wat::parse_str("(module)").unwrap(), "core WebAssembly module"),
         plain(
             "of another world",
-            wat::parse_str("(component (instance) (export \"yurt:plugin/driver@0.1.0\" (instance 0)))").unwrap(),
-            "a task driver's guest",
+            wat::parse_str("(component (instance) (export \"acme:shop/till@1.0.0\" (instance 0)))").unwrap(),
+            "it exports acme:shop/till@1.0.0",
         ),
         plain("of another version", Guest::quiet().of_version("0.2.0"), "usb-policy@0.2.0"),
         plain("asking for an import that nobody grants", asks_for_more.component(), "acme:net/http@1.2.0"),

@@ -1,4 +1,4 @@
-//! One call of each kind with made-up devices, before anything depends on a guest.
+//! A USB policy and made-up devices.
 
 use crate::error::GuestError;
 use crate::policy::UsbPolicy;
@@ -7,7 +7,7 @@ use crate::usb::{
     PowerState, Presence, Removable, SerialQuality, Snapshot, Speed, Transfer, UsbDevice, UsbInterface,
 };
 
-/// What a guest is tried with.
+/// What a USB policy is tried with.
 #[derive(Debug, Clone, Copy)]
 pub struct Trial<'a> {
     /// The configuration: JSON text, every key of the guest's schema present, as it is where the operator wrote nothing.
@@ -28,7 +28,7 @@ pub(crate) fn run(policy: &UsbPolicy, trial: &Trial<'_>) -> Result<(), GuestErro
     let offer = match policy.group(trial.config, &facts, None)? {
         Ok(offer) => offer,
         Err(why) => {
-            tracing::debug!(guest = %policy.0.callee.identity, "the trial was answered with an error of the guest's own: {why}");
+            tracing::debug!(guest = %policy.guest.callee.identity, "the trial was answered with an error of the guest's own: {why}");
             return Ok(());
         }
     };
