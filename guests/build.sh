@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the embedded guests as components: guests/build.sh [OUT] → OUT/usb.wasm (default: guests/target/components).
+# Builds the embedded guests as components: guests/build.sh [OUT] → OUT/usb.wasm, OUT/python.wasm (default: guests/target/components).
 #
 # The build script of host/yurt runs this, too; packagers run it once and hand the folder over as YURT_GUESTS_DIR.
 # YURT_GUESTS_TARGET: the folder for cargo's intermediate files (default: guests/target). Network: as cargo is told to (CARGO_NET_OFFLINE).
@@ -22,8 +22,15 @@ flags="--remap-path-prefix=$here=/yurt/guests${separator}--remap-path-prefix=${C
 unset RUSTFLAGS
 
 cd "$here" # for .cargo/config.toml: the linker that makes components
-CARGO_ENCODED_RUSTFLAGS=$flags "${CARGO:-cargo}" build --release --locked --target "$target" --target-dir "$target_dir" -p yurt-usb-guest
+CARGO_ENCODED_RUSTFLAGS=$flags "${CARGO:-cargo}" build --release --locked --target "$target" --target-dir "$target_dir" \
+    -p yurt-usb-guest -p yurt-python-guest
 
 # Renamed into place: somebody may be reading the old one.
-cp "$target_dir/$target/release/yurt_usb_guest.wasm" "$out/usb.wasm.new"
-if cmp -s "$out/usb.wasm.new" "$out/usb.wasm"; then rm "$out/usb.wasm.new"; else mv "$out/usb.wasm.new" "$out/usb.wasm"; fi
+for guest in usb python; do
+    cp "$target_dir/$target/release/yurt_${guest}_guest.wasm" "$out/$guest.wasm.new"
+    if cmp -s "$out/$guest.wasm.new" "$out/$guest.wasm"; then
+        rm "$out/$guest.wasm.new"
+    else
+        mv "$out/$guest.wasm.new" "$out/$guest.wasm"
+    fi
+done

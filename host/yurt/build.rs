@@ -1,4 +1,4 @@
-//! Embeds the default guests: `YURT_GUEST_USB` names the component `usb` for `include_bytes!`.
+//! Embeds the default guests: `YURT_GUEST_USB` and `YURT_GUEST_PYTHON` name the components `usb` and `python` for `include_bytes!`.
 //!
 //! Built here by `guests/build.sh` (another target, another profile, a target folder of its own beside the outer one, so that the
 //! two cargos never wait for each other's lock), or taken from the folder that `YURT_GUESTS_DIR` names.
@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{env, fs};
 
+/// Components that `guests/build.sh` makes, by the names of their files and of their sources' folders.
+const GUESTS: [&str; 2] = ["usb", "python"];
+
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=YURT_GUESTS_DIR");
@@ -16,8 +19,10 @@ fn main() -> ExitCode {
         None => build(),
     };
     match built {
-        Ok(component) => {
-            println!("cargo::rustc-env=YURT_GUEST_USB={}", component.display());
+        Ok(components) => {
+            for (name, component) in GUESTS.iter().zip(components) {
+                println!("cargo::rustc-env=YURT_GUEST_{}={}", name.to_uppercase(), component.display());
+            }
             ExitCode::SUCCESS
         }
         Err(problem) => {
@@ -27,20 +32,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// The component that somebody else built.
-fn prebuilt(folder: &Path) -> Result<PathBuf, String> {
-    let file = folder.join("usb.wasm");
-    println!("cargo::rerun-if-changed={}", file.display());
-    // Absolute: cargo runs build scripts in the package's folder, the compiler elsewhere.
-    let file = fs::canonicalize(&file).map_err(|e| format!("YURT_GUESTS_DIR: {}: {e}", file.display()))?;
-    looks_like_a_component(&file)
+/// The components that somebody else built.
+fn prebuilt(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let component = |name: &&str| {
+        let file = folder.join(format!("{name}.wasm"));
+        println!("cargo::rerun-if-changed={}", file.display());
+        // Absolute: cargo runs build scripts in the package's folder, the compiler elsewhere.
+        let file = fs::canonicalize(&file).map_err(|e| format!("YURT_GUESTS_DIR: {}: {e}", file.display()))?;
+        looks_like_a_component(&file)
+    };
+    GUESTS.iter().map(component).collect()
 }
 
-fn build() -> Result<PathBuf, String> {
+fn build() -> Result<Vec<PathBuf>, String> {
     let variable = |name: &str| env::var_os(name).map(PathBuf::from).ok_or(format!("cargo did not set {name}"));
     let root = variable("CARGO_MANIFEST_DIR")?.join("../..");
     let guests = root.join("guests");
-    for source in ["sdk", "usb", "Cargo.toml", "Cargo.lock", ".cargo", "build.sh", "toolchain.sh"] {
+    for source in GUESTS.iter().chain(&["sdk", "Cargo.toml", "Cargo.lock", ".cargo", "build.sh", "toolchain.sh"]) {
         println!("cargo::rerun-if-changed={}", guests.join(source).display());
     }
     println!("cargo::rerun-if-changed={}", root.join("wit").display());
@@ -54,10 +62,10 @@ fn build() -> Result<PathBuf, String> {
     let status = script.status().map_err(|e| format!("cannot run guests/build.sh with sh: {e}"))?;
     if !status.success() {
         return Err("the embedded guests did not build, see above; it takes the Rust target wasm32-unknown-unknown \
-                    (rustup target add wasm32-unknown-unknown), or YURT_GUESTS_DIR naming a folder with usb.wasm built elsewhere"
+                    (rustup target add wasm32-unknown-unknown), or YURT_GUESTS_DIR naming a folder with usb.wasm and python.wasm built elsewhere"
             .into());
     }
-    looks_like_a_component(&out.join("usb.wasm"))
+    GUESTS.iter().map(|name| looks_like_a_component(&out.join(format!("{name}.wasm")))).collect()
 }
 
 /// `target/guests` beside `target/debug`, so that all profiles share it; `OUT_DIR` where the layout is another.

@@ -8,5 +8,19 @@ wit_bindgen::generate!({
     additional_derives: [PartialEq],
     default_bindings_module: "yurt_sdk::bindings",
     pub_export_macro: true,
-
 });
+
+/// World `driver-plugin`; what it shares with the other is the other's.
+pub mod driver {
+    wit_bindgen::generate!({
+        path: "../../wit/0.1.0",
+        world: "driver-plugin",
+        with: {
+            "yurt:plugin/common@0.1.0": crate::bindings::yurt::plugin::common,
+            "yurt:plugin/log@0.1.0": crate::bindings::yurt::plugin::log,
+        },
+        additional_derives: [PartialEq],
+        default_bindings_module: "yurt_sdk::bindings::driver",
+        pub_export_macro: true,
+    });
+}

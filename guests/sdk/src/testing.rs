@@ -2,6 +2,8 @@
 //!
 //! Nothing of it ends up in a component: what a component does not call is not linked.
 
+pub mod driver;
+
 use std::cell::RefCell;
 
 use crate::bindings::exports::yurt::plugin::usb_policy::{self as wit, Guest};
