@@ -2,8 +2,11 @@
 
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::print_stdout, clippy::unwrap_used)]
 
+mod built;
 mod calls;
+mod driver;
 mod hostile;
 mod load;
 mod log;
 mod make;
+mod python;

@@ -1,7 +1,8 @@
 //! Guests for tests: a few lines of WebAssembly text each, made into components of the real contract.
 //!
-//! The text holds whatever of `$describe $check_config $group $reserve $stats` a guest does in its own way, and anything else that may stand in
-//! a module; the rest is filled in with functions that answer at once: `trial 1.0.0`, nothing found, nothing offered.
+//! The text holds whatever of its world's functions (`$describe $check_config $group $reserve $stats`, or `$describe $check_config $check_task
+//! $probes $judge $plan`) a guest does in its own way, and anything else that may stand in a module; the rest is filled in with functions
+//! that answer at once: `trial 1.0.0`, nothing found, nothing offered, nothing to look at, and no launch before that.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -16,25 +17,61 @@ const HOSTILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/hostile"
 /// Answers of zeros: `ok` of empty lists, `none`.
 const QUIET: &str = "(i32.const 256)";
 
-const FUNCTIONS: [(&str, &str, &str); 5] = [
-    ("describe", "describe", ""),
-    ("check_config", "check-config", "(param i32 i32)"),
-    ("group", "group", "(param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)"),
-    ("reserve", "reserve", "(param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)"),
-    ("stats", "stats", "(param i32 i32 i32 i32 i32 i32)"),
-];
+/// A world and the interface that its guests export: functions by their names in the text and in the contract, with parameters.
+struct World {
+    name: &'static str,
+    interface: &'static str,
+    functions: &'static [(&'static str, &'static str, &'static str)],
+}
+
+const USB: World = World {
+    name: "usb-plugin",
+    interface: "usb-policy",
+    functions: &[
+        ("describe", "describe", ""),
+        ("check_config", "check-config", "(param i32 i32)"),
+        ("group", "group", "(param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)"),
+        ("reserve", "reserve", "(param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)"),
+        ("stats", "stats", "(param i32 i32 i32 i32 i32 i32)"),
+    ],
+};
+
+const DRIVER: World = World {
+    name: "driver-plugin",
+    interface: "driver",
+    functions: &[
+        ("describe", "describe", ""),
+        ("check_config", "check-config", "(param i32 i32)"),
+        ("check_task", "check-task", "(param i32 i32 i32 i32 i32 i32)"),
+        ("probes", "probes", "(param i32 i32)"),
+        ("judge", "judge", "(param i32 i32 i32 i32)"),
+        // Too many for a list of parameters: a pointer to them.
+        ("plan", "plan", "(param i32)"),
+    ],
+};
 
 /// A guest in the making.
 pub(crate) struct Guest {
+    of: &'static World,
     text: String,
     pages: u32,
     world: Option<String>,
 }
 
 impl Guest {
-    /// From text of its own.
+    /// A USB policy from text of its own.
     pub(crate) fn new(text: &str) -> Guest {
-        Guest { text: text.into(), pages: 2, world: None }
+        Guest { of: &USB, text: text.into(), pages: 2, world: None }
+    }
+
+    /// A task driver from text of its own.
+    pub(crate) fn driver(text: &str) -> Guest {
+        Guest { of: &DRIVER, ..Guest::new(text) }
+    }
+
+    /// A task driver of the corpus in `tests/hostile/driver`.
+    pub(crate) fn hostile_driver(name: &str) -> Guest {
+        Guest { of: &DRIVER, ..Guest::hostile(&format!("driver/{name}")) }
     }
 
     /// One of the corpus in `tests/hostile`.
@@ -48,9 +85,21 @@ impl Guest {
         Guest::new("")
     }
 
+    /// A driver that refuses the task of its trial by asking to look at nothing, and does its worst about any other: the id of its
+    /// trial's begins with eight zeros.
+    pub(crate) fn later_than_its_trial(mut self) -> Guest {
+        self.text = self.text.replace("(func $plan ", "(func $worst ");
+        self.text += &format!(
+            "\n(func $plan (param i32) (result i32)
+              (if (result i32) (i64.eq (i64.load align=1 (i32.load offset=16 (local.get 0))) (i64.const 0x3030303030303030))
+                (then {QUIET}) (else (call $worst (local.get 0)))))"
+        );
+        self
+    }
+
     /// Behaves when it is asked about snapshot 1, as in its trial, and does its worst about any other.
     pub(crate) fn later(mut self) -> Guest {
-        let params = FUNCTIONS[2].2;
+        let params = USB.functions[2].2;
         let arguments: String = (0..10).map(|at| format!("(local.get {at}) ")).collect();
         self.text = self.text.replace("(func $group ", "(func $worst ");
         self.text += &format!(
@@ -66,10 +115,11 @@ impl Guest {
         self
     }
 
-    /// In a world of more imports and exports than `usb-plugin`: `import wasi:cli/exit@0.2.6;`. `more`: WIT that stands beside the world.
+    /// In a world of more imports and exports than its own: `import wasi:cli/exit@0.2.6;`. `more`: WIT that stands beside the world.
     pub(crate) fn beside(mut self, items: &str, more: &str) -> Guest {
+        let interface = self.of.interface;
         self.world = Some(format!(
-            "package test:guest;\n{more}\nworld guest {{ import yurt:plugin/log@0.1.0; export yurt:plugin/usb-policy@0.1.0; {items} }}"
+            "package test:guest;\n{more}\nworld guest {{ import yurt:plugin/log@0.1.0; export yurt:plugin/{interface}@0.1.0; {items} }}"
         ));
         self
     }
@@ -92,7 +142,7 @@ impl Guest {
         let world = match &self.world {
             None => {
                 let package = resolve.packages.iter().find(|(_, package)| package.name.name == "plugin").unwrap().0;
-                resolve.select_world(&[package], Some("usb-plugin")).unwrap()
+                resolve.select_world(&[package], Some(self.of.name)).unwrap()
             }
             Some(world) => {
                 resolve.push_str("wasi.wit", WASI).unwrap();
@@ -110,13 +160,14 @@ impl Guest {
         let rest: Vec<&str> = self.text.lines().filter(|line| !line.trim_start().starts_with("(import")).collect();
         let rest = rest.join("\n");
         let mut functions = String::new();
-        for (name, exported, params) in FUNCTIONS {
+        let interface = self.of.interface;
+        for (name, exported, params) in self.of.functions {
             if self.text.contains(&format!("(func ${name} ")) {
-                functions += &format!("(export \"yurt:plugin/usb-policy@{version}#{exported}\" (func ${name}))\n");
+                functions += &format!("(export \"yurt:plugin/{interface}@{version}#{exported}\" (func ${name}))\n");
             } else {
-                let body = if name == "describe" { "(i32.const 128)" } else { QUIET };
+                let body = if *name == "describe" { "(i32.const 128)" } else { QUIET };
                 functions += &format!(
-                    "(func (export \"yurt:plugin/usb-policy@{version}#{exported}\") {params} (result i32) {body})\n"
+                    "(func (export \"yurt:plugin/{interface}@{version}#{exported}\") {params} (result i32) {body})\n"
                 );
             }
         }
@@ -126,7 +177,7 @@ impl Guest {
             {imports}
             (memory (export "memory") {pages})
             (data (i32.const 16) "trial") (data (i32.const 32) "1.0.0") (data (i32.const 48) "A test's guest.")
-            ;; describe's answer: pointers and lengths of name, version, summary, config-spec
+            ;; describe's answer: pointers and lengths of name, version, summary, config-spec; behind them a driver's, zeros
             (data (i32.const 128) "\10\00\00\00\05\00\00\00\20\00\00\00\05\00\00\00\30\00\00\00\0f\00\00\00\00\00\00\00\00\00\00\00")
             (global $next (mut i32) (i32.const 65536))
             (func $alloc (export "cabi_realloc") (param $old i32) (param $size i32) (param $align i32) (param $new i32) (result i32)
@@ -159,7 +210,7 @@ fn resolve(version: &str) -> Resolve {
         return contract.clone();
     }
     let mut group = String::new();
-    for (at, file) in ["common.wit", "usb.wit", "usb-policy.wit"].iter().enumerate() {
+    for (at, file) in ["common.wit", "usb.wit", "usb-policy.wit", "driver.wit"].iter().enumerate() {
         let text = std::fs::read_to_string(Path::new(WIT).join(file)).unwrap();
         let header = format!("package yurt:plugin@{version};");
         group += &text.replace("package yurt:plugin@0.1.0;", if at == 0 { &header } else { "" });
