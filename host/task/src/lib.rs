@@ -4,9 +4,42 @@
 //! program of its own (`yurt_keeper`) that this crate carries within itself: plugins come and go, a [`Task`] is found again by its
 //! [`Handle`].
 
+mod cgroup;
+mod channel;
+mod confine;
+mod entry;
+mod error;
+mod exec;
+mod exit;
+mod files;
+mod forget;
+mod handle;
+mod image;
 mod launch;
+mod probe;
+mod proc;
+mod spawn;
+mod start;
+mod stats;
+mod streams;
+mod sys;
+mod task;
+mod tasks;
+pub mod users;
+mod watcher;
 
+pub use error::{
+    ExecError, ForgetError, HandleError, KillError, OpenError, Reason, RecoverError, SignalError, StartError,
+    StatsError, StepError,
+};
+pub use exec::{Command, ExecOptions, Input, Output, Resizer};
+pub use exit::Exit;
+pub use handle::Handle;
 pub use launch::{
     Capabilities, Cgroup, Device, Dns, File, Identity, Isolation, Launch, Limits, Mount, Namespaces, Propagation,
     ResourceLimit, RootDirectory, Secret,
 };
+pub use probe::{PROBE_ID, Probe, ProbeError, Probed};
+pub use stats::{CpuTime, Memory, ProcessStats, Stats};
+pub use task::{Task, Whom};
+pub use tasks::Tasks;

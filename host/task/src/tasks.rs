@@ -1,0 +1,233 @@
+//! One runtime directory and the tasks in it.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use prost::Message;
+use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use yurt_keeper::State;
+
+use crate::cgroup::Hierarchies;
+use crate::entry::{self, Entry, Found, Name};
+use crate::error::{OpenError, RecoverError, StartError};
+use crate::handle::Handle;
+use crate::image::Image;
+use crate::launch::Launch;
+use crate::proc;
+use crate::start;
+use crate::sys;
+use crate::task::{Origin, Task};
+
+/// A runtime directory, with an entry for each task that is not forgotten. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Tasks(Arc<Room>);
+
+/// What all tasks of a runtime directory share.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) path: PathBuf,
+    pub(crate) dir: OwnedFd,
+    pub(crate) boot_id: Vec<u8>,
+    pub(crate) image: Image,
+    hierarchies: OnceLock<Hierarchies>,
+    /// Whose a control group is: an agent may use a directory again for the next start of a task.
+    owners: Mutex<HashMap<PathBuf, Name>>,
+}
+
+/// What this room notes beside its caller's memo.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Notes {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) memo: Vec<u8>,
+    /// Control groups to be removed with the task.
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) made: Vec<String>,
+}
+
+/// What has become of a task.
+pub(crate) enum Life {
+    /// Started before the machine was.
+    OtherBoot,
+    /// Its keeper or its main process lives; each that does.
+    Running { keeper: Option<OwnedFd>, task: Option<OwnedFd> },
+    /// It has ended, and that stands in its entry.
+    Ended(yurt_keeper::Exit),
+    /// It has ended, and nobody saw how.
+    Lost,
+}
+
+impl Tasks {
+    /// Makes the directory (0700) if it is not there, and touches no task in it.
+    pub fn open(dir: PathBuf) -> Result<Tasks, OpenError> {
+        let io = |reason| OpenError::Io { path: dir.clone(), reason };
+        let (path, fd) = entry::runtime(&dir).map_err(io)?.map_err(|problem| {
+            let uid = rustix::process::geteuid().as_raw();
+            OpenError::NotOurs { path: dir.clone(), problem, uid }
+        })?;
+        let what = "reading this boot's id in /proc/sys/kernel/random/boot_id";
+        let boot_id = proc::boot_id().map_err(|reason| OpenError::Unsupported { what, reason })?;
+        Ok(Tasks(Arc::new(Room {
+            path,
+            dir: fd,
+            boot_id,
+            image: Image::default(),
+            hierarchies: OnceLock::new(),
+            owners: Mutex::default(),
+        })))
+    }
+
+    /// Starts a task. When this returns its program runs (`execve` has succeeded); after an error nothing of it is left. If the caller
+    /// goes away meanwhile, the start is seen through, and the task ended and forgotten.
+    pub async fn start(&self, launch: Launch) -> Result<Task, StartError> {
+        let room = Arc::clone(&self.0);
+        let (done, outcome) = tokio::sync::oneshot::channel();
+        tokio::spawn(async move {
+            if let Err(Ok(task)) = done.send(start::start(&room, launch).await) {
+                end(&task).await;
+            }
+        });
+        let lost =
+            || crate::error::StepError::text("starting the task", "", "the start was given up: this process is ending");
+        outcome.await.unwrap_or_else(|_| Err(lost().into()))
+    }
+
+    /// The task of this id, if there is an entry of it: it runs, or it has ended and somebody saw how. Whether it is what a caller wants
+    /// `Task::request` tells.
+    pub async fn adopt(&self, id: &str) -> Result<Option<Task>, RecoverError> {
+        let Some(entry) = self.0.entry(entry::name(id))? else { return Ok(None) };
+        let Some(state) = self.0.state(&entry)? else { return Ok(None) };
+        match self.0.life(&entry, &state) {
+            Life::OtherBoot | Life::Lost => Ok(None),
+            life => self.0.found(entry, state, life).map(Some),
+        }
+    }
+
+    /// Finds a task again. One that ended meanwhile is found with its exit; if nobody saw it end, with code -1 and the reason.
+    pub async fn recover(&self, handle: &Handle) -> Result<Task, RecoverError> {
+        let other_boot = handle.0.boot_id != self.0.boot_id;
+        let Some(entry) = self.0.entry(handle.entry())? else {
+            let no_entry = RecoverError::NoEntry { path: self.0.path.clone() };
+            return Err(if other_boot { RecoverError::OtherBoot } else { no_entry });
+        };
+        let Some(state) = self.0.state(&entry)? else {
+            return Err(if other_boot {
+                RecoverError::OtherBoot
+            } else {
+                RecoverError::NoEntry { path: entry.path.clone() }
+            });
+        };
+        let life = self.0.life(&entry, &state);
+        if matches!(life, Life::OtherBoot) {
+            // The kernel has forgotten all of it; this is what a runtime directory on a disk remembers.
+            let _ = entry.remove();
+        }
+        if other_boot || matches!(life, Life::OtherBoot) {
+            return Err(RecoverError::OtherBoot);
+        }
+        if state.task != handle.0.task {
+            return Err(RecoverError::OtherStart { path: entry.path.clone() });
+        }
+        self.0.found(entry, state, life)
+    }
+}
+
+/// Nobody wants it.
+async fn end(task: &Task) {
+    tracing::warn!(task = task.id(), "the caller of its start has gone: it is ended");
+    if let Err(why) = task.kill(Duration::from_secs(10)).await {
+        tracing::error!(task = task.id(), "{why}");
+    }
+    if tokio::time::timeout(Duration::from_secs(10), task.wait()).await.is_ok()
+        && let Err(why) = task.forget().await
+    {
+        tracing::error!(task = task.id(), "{why}");
+    }
+}
+
+impl Room {
+    /// The mounts of control groups, read once: they do not change while an agent runs.
+    pub(crate) fn hierarchies(&self) -> Result<&Hierarchies, Errno> {
+        if let Some(known) = self.hierarchies.get() {
+            return Ok(known);
+        }
+        let read = Hierarchies::read()?;
+        Ok(self.hierarchies.get_or_init(|| read))
+    }
+
+    fn entry(&self, name: Name) -> Result<Option<Entry>, RecoverError> {
+        let failed = |errno: Errno| RecoverError::Io { path: self.path.clone(), reason: errno.into() };
+        Entry::open(&self.path, name).map_err(failed)
+    }
+
+    /// `None`: nothing was written there, so the task never ran.
+    fn state(&self, entry: &Entry) -> Result<Option<State>, RecoverError> {
+        let path = entry.path.join(yurt_keeper::names::STATE);
+        match entry.state() {
+            Ok(Found::Whole(state)) => Ok(Some(state)),
+            Ok(Found::Nothing) => Ok(None),
+            Ok(Found::Garbage(problem)) => Err(RecoverError::Garbage { path, problem }),
+            Err(errno) => Err(RecoverError::Io { path, reason: errno.into() }),
+        }
+    }
+
+    /// What has become of the task of an entry.
+    pub(crate) fn life(&self, entry: &Entry, state: &State) -> Life {
+        if state.boot_id != self.boot_id {
+            return Life::OtherBoot;
+        }
+        // Looked for before its outcome is read, so that one that ends meanwhile is not missed.
+        let keeper = state.keeper.as_ref().and_then(proc::find);
+        let task = state.task.as_ref().and_then(proc::find);
+        match entry.exit() {
+            Ok(Found::Whole(exit)) => Life::Ended(exit),
+            _ if keeper.is_some() || task.is_some() => Life::Running { keeper, task },
+            _ => Life::Lost,
+        }
+    }
+
+    fn found(self: &Arc<Room>, entry: Entry, state: State, life: Life) -> Result<Task, RecoverError> {
+        let watched = |fd: Option<OwnedFd>| {
+            fd.map(watched).transpose().map_err(|reason| RecoverError::Io { path: entry.path.clone(), reason })
+        };
+        let origin = match life {
+            Life::Running { keeper, task } => Origin::Running { keeper: watched(keeper)?, task: watched(task)? },
+            Life::Ended(exit) => Origin::Ended { keeper: watched(state.keeper.as_ref().and_then(proc::find))?, exit },
+            Life::OtherBoot | Life::Lost => Origin::Lost,
+        };
+        Ok(Task::new(Arc::clone(self), entry, state, origin))
+    }
+
+    /// `group` is of that entry from now on; `only_if_free`: unless it is of another.
+    pub(crate) fn take_group(&self, group: Option<&PathBuf>, entry: Name, only_if_free: bool) {
+        let Some(group) = group else { return };
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        if !(only_if_free && owners.contains_key(group)) {
+            owners.insert(group.clone(), entry);
+        }
+    }
+
+    /// Whether `group` is of no other entry.
+    pub(crate) fn owns_group(&self, group: Option<&PathBuf>, entry: Name) -> bool {
+        let Some(group) = group else { return true };
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(group).is_none_or(|owner| *owner == entry)
+    }
+
+    /// `group` is of nobody.
+    pub(crate) fn leave_group(&self, group: Option<&PathBuf>, entry: Name) {
+        let Some(group) = group else { return };
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        if owners.get(group) == Some(&entry) {
+            owners.remove(group);
+        }
+    }
+}
+
+/// A descriptor of a process, to be waited for.
+pub(crate) fn watched(pidfd: OwnedFd) -> std::io::Result<Arc<AsyncFd<OwnedFd>>> {
+    sys::awaited(pidfd, Interest::READABLE).map(Arc::new)
+}

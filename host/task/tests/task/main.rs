@@ -1,0 +1,9 @@
+//! Tasks with the real keeper, as whoever runs this: everything as root, what needs no privileges as anybody.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
+mod bad;
+mod commands;
+mod groups;
+mod life;
+mod recovery;
+mod rig;
