@@ -4,11 +4,12 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use yurt_guest::{LoadError, Loaded, Runtime, Source, Trial, UsbPolicy};
+use yurt_guest::{DriverLogic, DriverTrial, LoadError, Loaded, Runtime, Source, Trial, UsbPolicy, World};
+use yurt_nomad::config::from_msgpack;
 use yurt_nomad::schema::Spec;
 
-use crate::device_plugin::{self, Config};
 use crate::places::{self, Places};
+use crate::{device_plugin, driver_plugin};
 
 /// A guest inside this binary, and the file names that stand for it.
 struct BuiltIn {
@@ -17,11 +18,18 @@ struct BuiltIn {
     component: &'static [u8],
 }
 
-const BUILT_IN: &[BuiltIn] = &[BuiltIn {
-    name: "usb",
-    file_names: &["usb", "yurt-usb", "yurt", "example-device"],
-    component: include_bytes!(env!("YURT_GUEST_USB")),
-}];
+const BUILT_IN: &[BuiltIn] = &[
+    BuiltIn {
+        name: "usb",
+        file_names: &["usb", "yurt-usb", "yurt", "example-device"],
+        component: include_bytes!(env!("YURT_GUEST_USB")),
+    },
+    BuiltIn {
+        name: "python",
+        file_names: &["python", "yurt-python", "python-driver"],
+        component: include_bytes!(env!("YURT_GUEST_PYTHON")),
+    },
+];
 
 /// How this process was called.
 #[derive(Debug, Clone)]
@@ -78,22 +86,54 @@ pub(crate) fn built_in(wanted: &str, by_file_name: bool) -> Option<Source> {
 
 /// The guest that serves.
 pub(crate) struct Chosen {
+    pub(crate) plugin: Plugin,
+    /// Why it is not the one that was asked for, if it is not.
+    pub(crate) instead_of: Option<String>,
+}
+
+/// What it serves as: its world decides.
+pub(crate) enum Plugin {
+    Device(Box<Device>),
+    Driver(Box<Driver>),
+}
+
+/// A guest that offers devices.
+pub(crate) struct Device {
     pub(crate) policy: UsbPolicy,
     /// Its schema with the host's block beside its keys.
     pub(crate) schema: Spec,
     /// What that schema makes of no configuration.
-    pub(crate) defaults: Config,
-    /// Why it is not the one that was asked for, if it is not.
-    pub(crate) instead_of: Option<String>,
+    pub(crate) defaults: device_plugin::Config,
+}
+
+/// A guest that plans tasks.
+pub(crate) struct Driver {
+    pub(crate) logic: DriverLogic,
+    /// Its schema with the host's block beside its keys.
+    pub(crate) schema: Spec,
+    /// Of a job's `config` block.
+    pub(crate) task_schema: Spec,
+    /// What the schema makes of no configuration.
+    pub(crate) defaults: driver_plugin::Config,
+}
+
+impl Plugin {
+    /// Check sum of the guest.
+    pub(crate) fn digest(&self) -> &str {
+        match self {
+            Plugin::Device(device) => device.policy.digest(),
+            Plugin::Driver(driver) => driver.logic.digest(),
+        }
+    }
 }
 
 /// Loads the guest through every stage. One that cannot be loaded gives way to the last good one of this plugin file;
 /// if there never was one, the error is the one sentence with which the plugin refuses to start.
 pub(crate) fn load(runtime: &Runtime, source: &Source, places: &Places) -> Result<Chosen, String> {
     let why = match activate(runtime, source) {
-        Ok(chosen) => {
+        Ok(plugin) => {
             keep(source, places);
-            return Ok(chosen);
+            return Ok(Chosen { plugin, instead_of: None });
         }
         Err(why) => why,
     };
@@ -102,30 +142,48 @@ pub(crate) fn load(runtime: &Runtime, source: &Source, places: &Places) -> Resul
         return Err(why);
     }
     match activate(runtime, &Source::File(kept)) {
-        Ok(chosen) => Ok(Chosen { instead_of: Some(why), ..chosen }),
+        Ok(plugin) => Ok(Chosen { plugin, instead_of: Some(why) }),
         Err(second) => Err(format!("{why}; and the last good guest cannot serve either: {second}")),
     }
 }
 
-fn activate(runtime: &Runtime, source: &Source) -> Result<Chosen, String> {
+fn activate(runtime: &Runtime, source: &Source) -> Result<Plugin, String> {
     let loaded = runtime.open(source).map_err(|why| why.to_string())?;
     ready(loaded).map_err(|why| why.to_string())
 }
 
-/// The last stage: its schema must be one that Nomad can be told, and it is tried with that schema's defaults.
-pub(crate) fn ready(loaded: Loaded) -> Result<Chosen, NotReady> {
-    let unusable = |why: String| NotReady::Schema { guest: loaded.guest(), why };
-    let schema = device_plugin::schema(&loaded.about().config_spec).map_err(|why| unusable(why.to_string()))?;
-    let defaults = device_plugin::defaults(&schema).map_err(unusable)?;
-    let policy = loaded.activate(&Trial { config: &defaults.guest }).map_err(NotReady::Trial)?;
-    Ok(Chosen { policy, schema, defaults, instead_of: None })
+/// The last stage: its schemas must be such that Nomad can be told, and it is tried with the defaults of its own.
+pub(crate) fn ready(loaded: Loaded) -> Result<Plugin, NotReady> {
+    let guest = loaded.guest();
+    let unusable = |what, why: String| NotReady::Schema { guest: guest.clone(), what, why };
+    let config = |why: String| unusable("configuration", why);
+    let spec = loaded.about().config_spec.clone();
+    match loaded.world() {
+        World::UsbPlugin => {
+            let schema = device_plugin::schema(&spec).map_err(|why| config(why.to_string()))?;
+            let defaults = device_plugin::defaults(&schema).map_err(config)?;
+            let policy = loaded.activate(&Trial { config: &defaults.guest }).map_err(NotReady::Trial)?;
+            Ok(Plugin::Device(Box::new(Device { policy, schema, defaults })))
+        }
+        World::DriverPlugin => {
+            let schema = driver_plugin::schema(&spec).map_err(|why| config(why.to_string()))?;
+            let Some(about) = loaded.driver() else { return Err(config("it describes no driver".to_owned())) };
+            let task_schema = Spec::parse(&about.task_spec).map_err(|why| unusable("task", why.to_string()))?;
+            let defaults = driver_plugin::defaults(&schema, about.capabilities.isolation).map_err(config)?;
+            // Where the schema asks for something, no task can be made up that is right.
+            let task = from_msgpack(&[], &task_schema).ok().map(|task| task.to_string());
+            let trial = DriverTrial { config: &defaults.guest, task: task.as_deref() };
+            let logic = loaded.activate_driver(&trial).map_err(NotReady::Trial)?;
+            Ok(Plugin::Driver(Box::new(Driver { logic, schema, task_schema, defaults })))
+        }
+    }
 }
 
 /// Why a guest that could be loaded cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotReady {
-    #[error("guest {guest} was not loaded: its configuration schema cannot be used: {why}")]
-    Schema { guest: String, why: String },
+    #[error("guest {guest} was not loaded: its {what} schema cannot be used: {why}")]
+    Schema { guest: String, what: &'static str, why: String },
     #[error(transparent)]
     Trial(LoadError),
 }
@@ -156,6 +214,14 @@ mod tests {
         for file in ["example-device", "usb", "yurt-usb", "yurt"] {
             let source = source(&named(&format!("/plugins/{file}")), None).unwrap();
             assert!(matches!(source, Source::Embedded { name: "usb", .. }), "{file}");
+        }
+    }
+
+    #[test]
+    fn the_demo_s_driver_stands_for_the_python_guest() {
+        for file in ["python-driver", "python", "yurt-python"] {
+            let source = source(&named(&format!("/plugins/{file}")), None).unwrap();
+            assert!(matches!(source, Source::Embedded { name: "python", .. }), "{file}");
         }
     }
 

@@ -13,7 +13,7 @@ use yurt_nomad::device::{AgentConfig, Group, GroupStats, Info, PluginError, Rese
 use yurt_nomad::schema::Spec;
 use yurt_usb::Roots;
 
-use crate::choice::Chosen;
+use crate::choice::Device;
 use crate::host_config::{self, HostConfig};
 use crate::offer::{self, Offers};
 use crate::places::Places;
@@ -40,11 +40,11 @@ pub(crate) struct DevicePlugin {
 
 impl DevicePlugin {
     /// Touches no hardware.
-    pub(crate) fn new(chosen: Chosen, roots: Roots, places: &Places, log: log::Control) -> DevicePlugin {
+    pub(crate) fn new(device: Device, roots: Roots, places: &Places, log: log::Control) -> DevicePlugin {
         DevicePlugin {
-            policy: chosen.policy,
-            schema: chosen.schema,
-            config: watch::Sender::new(Arc::new(chosen.defaults)),
+            policy: device.policy,
+            schema: device.schema,
+            config: watch::Sender::new(Arc::new(device.defaults)),
             published: watch::Sender::new(None),
             offers: OnceLock::new(),
             roots,

@@ -46,14 +46,7 @@ impl HostConfig {
         let span = |key: &'static str, least: Duration, most: Duration, otherwise: Duration| {
             text(key).map_or(Ok(otherwise), |given| duration_within(key, given, least, most))
         };
-        let log_level = match text("log_level") {
-            None => default.log_level,
-            Some(given) => given.parse().map_err(|_| {
-                format!(
-                    "yurt.log_level = {given:?}: must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\""
-                )
-            })?,
-        };
+        let log_level = text("log_level").map_or(Ok(default.log_level), log_level)?;
         let config = HostConfig {
             log_level,
             settle: span("settle", Duration::ZERO, Duration::from_secs(10), default.settle)?,
@@ -70,7 +63,14 @@ impl HostConfig {
     }
 }
 
-fn duration_within(key: &str, given: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+/// `error` to `trace`.
+pub(crate) fn log_level(given: &str) -> Result<Level, String> {
+    given.parse().map_err(|_| {
+        format!("yurt.log_level = {given:?}: must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"")
+    })
+}
+
+pub(crate) fn duration_within(key: &str, given: &str, least: Duration, most: Duration) -> Result<Duration, String> {
     go_duration(given).filter(|span| *span >= least && *span <= most).ok_or_else(|| {
         format!(
             "yurt.{key} = {given:?}: must be a duration such as \"250ms\" or \"2s\", from {} to {most:?}",

@@ -1,13 +1,15 @@
 //! Yurt: one binary that is a Nomad plugin under Nomad's magic cookie and a command line without it.
 //!
-//! The rooms (`yurt_go_plugin`, `yurt_nomad`, `yurt_guest`, `yurt_usb`) do not know each other; they are wired here:
-//! `device_plugin.rs` and its neighbours for the plugin, `cli/` for people, `convert.rs` where types cross a wall.
+//! The rooms (`yurt_go_plugin`, `yurt_nomad`, `yurt_guest`, `yurt_usb`, `yurt_task`) do not know each other; they are wired here:
+//! `device_plugin.rs` and `driver_plugin.rs` with their neighbours for the plugins, `cli/` for people, `convert.rs` where types cross a wall.
 
 mod check;
 mod choice;
 mod cli;
 mod convert;
 mod device_plugin;
+mod driver;
+mod driver_plugin;
 mod host_config;
 mod lean;
 mod offer;

@@ -11,17 +11,28 @@ use crate::choice::Named;
 /// Overrides the directory that holds every scope.
 pub(crate) const STATE_DIR: &str = "YURT_STATE_DIR";
 
+/// Overrides the directory that holds what must not outlive a boot.
+pub(crate) const RUNTIME_DIR: &str = "YURT_RUNTIME_DIR";
+
 /// The files of one plugin file in one plugin directory.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
     scope: PathBuf,
+    runtime: PathBuf,
     file_name: String,
 }
 
 impl Places {
-    /// Below `YURT_STATE_DIR`, else `/var/lib/yurt` for root, else the user's state directory.
+    /// Below `YURT_STATE_DIR`, else `/var/lib/yurt` for root, else the user's state directory; what belongs to one boot below
+    /// `YURT_RUNTIME_DIR`, else `/run/yurt` for root, else the user's runtime directory.
     pub(crate) fn of(named: &Named) -> Places {
-        Places { scope: base().join(scope_name(&named.plugin_dir)), file_name: named.file_name.clone() }
+        let scope = scope_name(&named.plugin_dir);
+        Places { scope: base().join(&scope), runtime: runtime_base().join(scope), file_name: named.file_name.clone() }
+    }
+
+    /// One directory per task of this plugin file.
+    pub(crate) fn tasks(&self) -> PathBuf {
+        self.runtime.join("tasks").join(&self.file_name)
     }
 
     /// Compiled guests; shared by every plugin file of the scope.
@@ -66,6 +77,18 @@ fn default_base() -> PathBuf {
         .or_else(|| home.map(|home| home.join(".local/state")))
         .unwrap_or_else(|| std::env::temp_dir().join(format!("yurt-{}", rustix::process::geteuid().as_raw())))
         .join("yurt")
+}
+
+fn runtime_base() -> PathBuf {
+    if let Some(dir) = std::env::var_os(RUNTIME_DIR).filter(|dir| !dir.is_empty()) {
+        return PathBuf::from(dir);
+    }
+    let user = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    match user {
+        _ if rustix::process::geteuid().is_root() => PathBuf::from("/run/yurt"),
+        Some(dir) => PathBuf::from(dir).join("yurt"),
+        None => base().join("run"),
+    }
 }
 
 /// `/opt/nomad/plugins` → `opt-nomad-plugins-0a1b2c3d`: readable, and unambiguous by a digest of the whole path.

@@ -13,8 +13,9 @@ use yurt_go_plugin::server::{Environment, ServeOptions, serve};
 use yurt_guest::{Options, Runtime};
 use yurt_usb::Roots;
 
-use crate::choice::{self, Named};
+use crate::choice::{self, Named, Plugin};
 use crate::device_plugin::DevicePlugin;
+use crate::driver_plugin::DriverPlugin;
 use crate::places::Places;
 use crate::say;
 
@@ -60,22 +61,23 @@ fn try_run(environment: Environment) -> Result<(), String> {
     let source = choice::source(&named, arguments.guest.as_deref())?;
     let chosen = choice::load(&runtime, &source, &places)?;
     if let Some(why) = &chosen.instead_of {
-        tracing::error!(serving = chosen.policy.digest(), "the last good guest serves instead: {why}");
+        tracing::error!(serving = chosen.plugin.digest(), "the last good guest serves instead: {why}");
     }
-    let roots = arguments.usb_root.as_deref().map_or_else(Roots::system, Roots::simulated);
-    let plugin = Arc::new(DevicePlugin::new(chosen, roots, &places, log));
-
     let wire = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(8)
         .build()
         .map_err(|why| format!("no runtime: {why}"))?;
-    let served = wire.block_on(serve(
-        &yurt_nomad::HANDSHAKE,
-        environment,
-        yurt_nomad::device::routes(plugin),
-        ServeOptions::default(),
-    ));
+    let served = wire.block_on(async {
+        let routes = match chosen.plugin {
+            Plugin::Device(device) => {
+                let roots = arguments.usb_root.as_deref().map_or_else(Roots::system, Roots::simulated);
+                yurt_nomad::device::routes(Arc::new(DevicePlugin::new(*device, roots, &places, log)))
+            }
+            Plugin::Driver(driver) => yurt_nomad::driver::routes(Arc::new(DriverPlugin::new(*driver, &places, log))),
+        };
+        serve(&yurt_nomad::HANDSHAKE, environment, routes, ServeOptions::default()).await
+    });
     // Guest calls and streams in flight end with the process: the agent waits two seconds at most, and they hold nothing.
     wire.shutdown_background();
     served.map_err(|why| why.to_string())

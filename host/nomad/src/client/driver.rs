@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tonic::Streaming;
 use tonic::transport::Channel;
 
+use super::answers::Answers;
 use super::exec::ExecSession;
 use super::{CallError, MESSAGE_MAX, refused};
 use crate::driver::{
@@ -62,15 +62,15 @@ impl Driver {
     /// Opens a stream of looks at the node.
     pub async fn fingerprint(&mut self) -> Result<Fingerprints, CallError> {
         let request = proto::FingerprintRequest {};
-        let stream = self.client.fingerprint(request).await.map_err(refused("Fingerprint"))?.into_inner();
-        Ok(Fingerprints { stream })
+        let mut client = self.client.clone();
+        Ok(Fingerprints { stream: Answers::of(async move { client.fingerprint(request).await }) })
     }
 
     /// Opens a stream of all tasks' events.
     pub async fn events(&mut self) -> Result<Events, CallError> {
         let request = proto::TaskEventsRequest {};
-        let stream = self.client.task_events(request).await.map_err(refused("TaskEvents"))?.into_inner();
-        Ok(Events { stream })
+        let mut client = self.client.clone();
+        Ok(Events { stream: Answers::of(async move { client.task_events(request).await }) })
     }
 
     /// Starts a task.
@@ -125,8 +125,8 @@ impl Driver {
     /// Opens a stream of a task's figures.
     pub async fn stats(&mut self, id: &str, interval: Duration) -> Result<TaskFigures, CallError> {
         let request = proto::TaskStatsRequest { task_id: id.to_owned(), collection_interval: span(interval) };
-        let stream = self.client.task_stats(request).await.map_err(refused("TaskStats"))?.into_inner();
-        Ok(TaskFigures { stream })
+        let mut client = self.client.clone();
+        Ok(TaskFigures { stream: Answers::of(async move { client.task_stats(request).await }) })
     }
 
     /// Sends a signal to a task.
@@ -148,7 +148,7 @@ impl Driver {
 
     /// Runs a command in a task with its streams. Dropping the session ends the command.
     pub async fn exec_stream(&mut self, id: &str, command: &[&str], tty: bool) -> Result<ExecSession, CallError> {
-        ExecSession::open(&mut self.client, id, command, tty).await
+        Ok(ExecSession::open(self.client.clone(), id, command, tty))
     }
 
     /// Has an allocation's network made.
@@ -172,7 +172,7 @@ impl Driver {
 /// A stream of looks at the node.
 #[derive(Debug)]
 pub struct Fingerprints {
-    stream: Streaming<proto::FingerprintResponse>,
+    stream: Answers<proto::FingerprintResponse>,
 }
 
 impl Fingerprints {
@@ -186,7 +186,7 @@ impl Fingerprints {
 /// A stream of events.
 #[derive(Debug)]
 pub struct Events {
-    stream: Streaming<proto::DriverTaskEvent>,
+    stream: Answers<proto::DriverTaskEvent>,
 }
 
 impl Events {
@@ -201,7 +201,7 @@ impl Events {
 /// A stream of a task's figures.
 #[derive(Debug)]
 pub struct TaskFigures {
-    stream: Streaming<proto::TaskStatsResponse>,
+    stream: Answers<proto::TaskStatsResponse>,
 }
 
 impl TaskFigures {

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
 use tonic::transport::Channel;
 
+use super::answers::Answers;
 use super::{CallError, refused};
 use crate::driver::{ExecInput, ExecResult, ExitResult, OutputKind, wire};
 use crate::proto::driver::driver_client::DriverClient;
@@ -22,7 +22,7 @@ const CALL: &str = "ExecTaskStreaming";
 #[derive(Debug)]
 pub struct ExecSession {
     input: Option<mpsc::Sender<Request>>,
-    output: Streaming<Response>,
+    output: Answers<Response>,
     ready: VecDeque<ExecAnswer>,
 }
 
@@ -38,19 +38,14 @@ pub enum ExecAnswer {
 }
 
 impl ExecSession {
-    pub(super) async fn open(
-        client: &mut DriverClient<Channel>,
-        id: &str,
-        command: &[&str],
-        tty: bool,
-    ) -> Result<ExecSession, CallError> {
+    pub(super) fn open(mut client: DriverClient<Channel>, id: &str, command: &[&str], tty: bool) -> ExecSession {
         let command = command.iter().map(|word| (*word).to_owned()).collect();
         let setup = Setup { task_id: id.to_owned(), command, tty };
         let (input, requests) = mpsc::channel(1);
         // There is room for one, and the call takes it.
         let _ = input.try_send(Request { setup: Some(setup), ..Request::default() });
-        let output = client.exec_task_streaming(ReceiverStream::new(requests)).await.map_err(refused(CALL))?;
-        Ok(ExecSession { input: Some(input), output: output.into_inner(), ready: VecDeque::new() })
+        let call = async move { client.exec_task_streaming(ReceiverStream::new(requests)).await };
+        ExecSession { input: Some(input), output: Answers::of(call), ready: VecDeque::new() }
     }
 
     /// Sends input; waits until there is room for it. After the command's end it goes nowhere.

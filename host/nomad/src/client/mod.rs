@@ -4,6 +4,7 @@
 //! agent would have checked it.
 
 mod agent;
+mod answers;
 mod driver;
 mod exec;
 

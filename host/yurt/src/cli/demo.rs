@@ -2,10 +2,12 @@
 //!
 //! Nothing is taken from the plugin's inside: the binary is linked into a plugin directory and launched three times as an
 //! agent does (asked what it is, asked whether its configuration is right, started for good), and all that is shown came
-//! over the wire. Without a USB bus a simulated one is written: a sysfs tree and uevents, as the kernel writes them.
+//! over the wire. Without a USB bus a simulated one is written: a sysfs tree and uevents, as the kernel writes them. The task of the
+//! second half is a real process.
 
 mod bus;
 mod show;
+mod task;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
@@ -58,23 +60,25 @@ struct Demo {
     out: Out,
     agent: Agent,
     bus: Option<SimulatedBus>,
+    state: PathBuf,
+    plugins: PathBuf,
     _scratch: Scratch,
 }
 
 impl Demo {
     fn new(simulate: bool) -> anyhow::Result<Demo> {
         let scratch = Scratch::make()?;
-        let (state, link) = installed(&scratch)?;
+        let (state, plugins) = installed(&scratch)?;
 
         let real = scan(&Roots::system()).devices.iter().any(|device| !device.is_hub);
         let bus = if simulate || !real { Some(SimulatedBus::make(&scratch.0.join("usb"))?) } else { None };
         let agent = Agent {
-            program: link,
+            program: plugins.join("usb"),
             args: bus.iter().flat_map(|bus| ["--usb-root".into(), bus.dir.clone().into_os_string()]).collect(),
-            env: vec![(places::STATE_DIR.into(), state.into())],
+            env: vec![(places::STATE_DIR.into(), state.clone().into())],
             ..Agent::default()
         };
-        Ok(Demo { out: Out::new(), agent, bus, _scratch: scratch })
+        Ok(Demo { out: Out::new(), agent, bus, state, plugins, _scratch: scratch })
     }
 
     async fn play(mut self) -> anyhow::Result<()> {
@@ -92,6 +96,7 @@ impl Demo {
         drop(offer);
         let ended = plugin.end().await;
         ensure!(ended.graceful, "the plugin did not end when it was asked to, and was killed");
+        task::play(&mut self.out, &self.state, &self.plugins).await?;
         self.out.heading("ended", &format!("as an agent ends it, in {}", show::span(ended.took)))?;
         Ok(())
     }
@@ -226,7 +231,7 @@ async fn patient<T>(
     }
 }
 
-/// The demo's state directory and the link in its plugin directory. Both stay where they can, so that only the first demo has to
+/// The demo's state directory, and its plugin directory with a link for the device plugin. Both stay where they can, so that only the first demo has to
 /// compile the guest.
 fn installed(scratch: &Scratch) -> anyhow::Result<(PathBuf, PathBuf)> {
     let stays = places::base().join("demo");
@@ -237,7 +242,7 @@ fn installed(scratch: &Scratch) -> anyhow::Result<(PathBuf, PathBuf)> {
     let draft = plugins.join(format!(".usb.{}", std::process::id()));
     symlink(std::env::current_exe()?, &draft)?;
     std::fs::rename(&draft, &link)?;
-    Ok((state, link))
+    Ok((state, plugins))
 }
 
 /// Holds the simulated bus; gone at the end.

@@ -64,7 +64,8 @@ fn inspect(guest: &Path, as_json: bool) -> anyhow::Result<ExitCode> {
 
 fn show(out: &mut Out, found: &Inspection, verdict: &Result<(), String>) -> anyhow::Result<()> {
     let size = found.size.map(|size| format!("{} KiB", size.div_ceil(1024)));
-    let contract = found.contract.as_ref().map(|version| format!("yurt:plugin@{version}, world usb-plugin"));
+    let world = found.world.map(|world| format!(", world {world}")).unwrap_or_default();
+    let contract = found.contract.as_ref().map(|version| format!("yurt:plugin@{version}{world}"));
     let compiling = found.compiling.map(|span| format!("{} ms", span.as_millis()));
     let about = found.about.as_ref();
     for (name, value) in [
@@ -95,6 +96,10 @@ fn show(out: &mut Out, found: &Inspection, verdict: &Result<(), String>) -> anyh
         out.line(&out.paint(Style::Faint, "configuration schema:"))?;
         out.line(about.config_spec.trim_end())?;
     }
+    if let Some(driver) = &found.driver {
+        out.line(&out.paint(Style::Faint, "schema of a job's config block:"))?;
+        out.line(driver.task_spec.trim_end())?;
+    }
     Ok(())
 }
 
@@ -118,12 +123,14 @@ fn as_object(found: &Inspection, verdict: &Result<(), String>) -> serde_json::Va
         "size": found.size,
         "sha256": found.digest,
         "contract": found.contract.as_ref().map(ToString::to_string),
+        "world": found.world.map(|world| world.to_string()),
         "imports": imports,
         "exports": found.exports,
         "name": found.about.as_ref().map(|about| &about.name),
         "version": found.about.as_ref().map(|about| &about.version),
         "summary": found.about.as_ref().map(|about| &about.summary),
         "config-spec": found.about.as_ref().map(|about| &about.config_spec),
+        "task-spec": found.driver.as_ref().map(|driver| &driver.task_spec),
         "compile-milliseconds": found.compiling.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
         "served": verdict.is_ok(),
         "refused": verdict.as_ref().err(),

@@ -1,4 +1,4 @@
-//! `yurt install`: a link in the agent's plugin directory and the stanza that makes the agent use it.
+//! `yurt install`: links in the agent's plugin directory and the stanzas that make the agent use them.
 
 use std::fs;
 use std::io::Write as _;
@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use yurt_guest::Source;
 
 use super::term::{Out, Style};
 use crate::say;
@@ -17,37 +18,46 @@ pub(super) struct Arguments {
     /// The agent's plugin_dir; made if it is missing
     #[arg(long, value_name = "DIR")]
     plugin_dir: PathBuf,
-    /// Name of the link, which the agent's stanza must bear
-    #[arg(long, default_value = "usb", value_name = "NAME")]
-    name: String,
+    /// Name of a link, which the agent's stanza must bear; may be given more than once
+    #[arg(long, default_values = ["usb", "python"], value_name = "NAME")]
+    name: Vec<String>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let dir = std::path::absolute(&arguments.plugin_dir).context("plugin_dir")?;
-    if arguments.name.is_empty() || arguments.name.contains('/') {
-        bail!("--name {:?}: must be a file name", arguments.name);
+    if let Some(wrong) = arguments.name.iter().find(|name| name.is_empty() || name.contains('/')) {
+        bail!("--name {wrong:?}: must be a file name");
     }
     let binary = std::env::current_exe().and_then(fs::canonicalize).context("where this binary is")?;
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let link = dir.join(&arguments.name);
-    place(&link, &binary)?;
     if let Some(warning) = others_may_change(&binary) {
         say(&format!("yurt: warning: {warning}"));
     }
-
     let mut out = Out::new();
-    let made = format!("{} → {}", link.display(), binary.display());
-    say(&format!("linked {}", out.paint(Style::Name, &made)));
+    for name in &arguments.name {
+        let link = dir.join(name);
+        place(&link, &binary)?;
+        let made = format!("{} → {}", link.display(), binary.display());
+        say(&format!("linked {}", out.paint(Style::Name, &made)));
+    }
     say("Add this to the agent's configuration and restart the agent:");
-    let builtin = crate::choice::built_in(&arguments.name, true).is_some();
-    let args = if builtin { "" } else { "  args = [\"--guest\", \"usb\"]\n" };
-    out.line(&format!(
-        "plugin_dir = {:?}\n\nplugin {:?} {{\n{args}  config {{\n    rule {{\n      class = \"storage\"\n    }}\n  }}\n}}",
-        dir.display().to_string(),
-        arguments.name
-    ))?;
+    out.line(&format!("plugin_dir = {:?}", dir.display().to_string()))?;
+    for name in &arguments.name {
+        out.line(&format!("\n{}", stanza(name)))?;
+    }
     std::io::stdout().flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the agent's configuration needs for a link of this name.
+fn stanza(name: &str) -> String {
+    match crate::choice::built_in(name, true) {
+        Some(Source::Embedded { name: "python", .. }) => format!("plugin {name:?} {{}}"),
+        built_in => {
+            let args = if built_in.is_some() { "" } else { "  args = [\"--guest\", \"usb\"]\n" };
+            format!("plugin {name:?} {{\n{args}  config {{\n    rule {{\n      class = \"storage\"\n    }}\n  }}\n}}")
+        }
+    }
 }
 
 /// Links, replacing only an older link of ours: nothing that somebody else put there is touched.
@@ -91,6 +101,13 @@ mod tests {
             place(&link, Path::new(target)).unwrap();
             assert_eq!(fs::read_link(&link).unwrap(), Path::new(target));
         }
+    }
+
+    #[test]
+    fn each_link_has_the_stanza_of_its_plugin() {
+        assert_eq!(stanza("python-driver"), "plugin \"python-driver\" {}");
+        assert!(stanza("usb").contains("rule {") && !stanza("usb").contains("args"));
+        assert!(stanza("acme").contains("args = [\"--guest\", \"usb\"]"));
     }
 
     #[test]

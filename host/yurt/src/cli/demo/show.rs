@@ -85,7 +85,7 @@ fn stat_text(stat: &Stat) -> String {
     format!("{}{whole} {}", value(&stat.value), stat.unit).trim_end().to_owned()
 }
 
-fn attribute_text(attribute: &Attribute) -> String {
+pub(super) fn attribute_text(attribute: &Attribute) -> String {
     let unit = attribute.unit.as_ref().map(|unit| format!(" {unit}")).unwrap_or_default();
     format!("{}{unit}", value(&attribute.value))
 }

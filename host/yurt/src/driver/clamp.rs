@@ -1,0 +1,237 @@
+//! A plan held against what the operator grants. What is refused is named: the plan's field, what it asks for, and the grant that
+//! would allow it. A guest can be wrong; it cannot widen.
+
+use yurt_guest::driver as wit;
+
+use super::caps::Caps;
+use super::config::{Grants, Isolation};
+use super::limits::{self, Kind};
+use super::memo::{Action, StopStep};
+use super::signals;
+
+/// Longest note that becomes an event, in characters.
+const NOTE_MAX: usize = 400;
+
+/// What is left of a plan when all of it is allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Clamped {
+    pub(crate) argv: Vec<String>,
+    /// Set or replaced, in order.
+    pub(crate) env: Vec<(String, Source)>,
+    /// Globs.
+    pub(crate) env_drop: Vec<String>,
+    pub(crate) work_dir: Option<String>,
+    /// Who it runs as: the job's word first.
+    pub(crate) user: Option<String>,
+    pub(crate) private_pid: bool,
+    pub(crate) private_ipc: bool,
+    pub(crate) private_uts: bool,
+    pub(crate) init: bool,
+    /// Most that any program of it can get.
+    pub(crate) bounding: Caps,
+    /// By the kernel's number: soft and hard.
+    pub(crate) limits: Vec<(u32, u64, u64)>,
+    pub(crate) pids_max: Option<u64>,
+    pub(crate) signals: Vec<(i32, Action)>,
+    pub(crate) stop: Vec<StopStep>,
+    pub(crate) exec_prefix: Vec<String>,
+    pub(crate) exit_notes: Vec<(i32, String)>,
+    pub(crate) note: Option<String>,
+}
+
+/// Where a variable's value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    Text(String),
+    SameAs(String),
+    /// A directory, and the variable that lists those after it.
+    Before(String, String),
+}
+
+/// Holds `plan` against `grants`. `job_user` is who the job says that the task runs as.
+pub(crate) fn clamp(
+    plan: wit::LaunchPlan,
+    grants: &Grants,
+    isolation: Isolation,
+    job_user: Option<&str>,
+) -> Result<Clamped, String> {
+    let wit::Program::Native(argv) = plan.program else {
+        return Err(refused("program", "a component as the task", "this release starts native programs only"));
+    };
+    command("program", &argv)?;
+    if let Some(step) = plan.prepare.first() {
+        return Err(refused("prepare", step_name(step), "this release takes no steps before the program"));
+    }
+    let user = user(plan.user, grants, job_user)?;
+    let wishes = plan.wishes;
+    let private = |field: &str, wish: wit::Sharing| shared(field, wish, grants, isolation);
+    let (private_pid, private_ipc, private_uts) =
+        (private("pid", wishes.pid)?, private("ipc", wishes.ipc)?, private("uts", wishes.uts)?);
+    if let Some(profile) = wishes.seccomp {
+        return Err(refused("wishes.seccomp", &format!("the profile {profile:?}"), "no profile is defined"));
+    }
+    if wishes.read_only_root {
+        return Err(refused("wishes.read-only-root", "a read-only root", "this release cannot make one"));
+    }
+    if let Some(mount) = wishes.mounts.first() {
+        return Err(refused(
+            "wishes.mounts",
+            &format!("the mount {:?}", mount.name),
+            "no mount of that name is granted",
+        ));
+    }
+    let bounding = capabilities(&wishes.caps_add, &wishes.caps_drop, grants)?;
+    let (limits, pids_max) = wanted_limits(&wishes.limits, grants)?;
+    if let Some(dir) = plan.work_dir.as_deref().filter(|dir| !dir.starts_with('/') || dir.contains('\0')) {
+        return Err(format!("the plan's work-dir {dir:?} is no absolute path"));
+    }
+    if !plan.exec_prefix.is_empty() {
+        command("exec-prefix", &plan.exec_prefix)?;
+    }
+    Ok(Clamped {
+        argv,
+        env: plan.env.into_iter().map(variable).collect::<Result<_, _>>()?,
+        env_drop: plan.env_drop,
+        work_dir: plan.work_dir,
+        user,
+        private_pid,
+        private_ipc,
+        private_uts,
+        init: wishes.init && private_pid,
+        bounding,
+        limits,
+        pids_max,
+        signals: plan.signals.into_iter().map(rule).collect::<Result<_, _>>()?,
+        stop: plan.stop.into_iter().map(stop_step).collect::<Result<_, _>>()?,
+        exec_prefix: plan.exec_prefix,
+        exit_notes: plan.exit_notes.into_iter().map(|note| (note.code, note.text)).collect(),
+        note: plan.note.map(|note| note.chars().take(NOTE_MAX).collect()),
+    })
+}
+
+/// `the plan's wishes.pid asks for …, which is not granted: …`
+fn refused(field: &str, what: &str, why: &str) -> String {
+    format!("the plan's {field} asks for {what}, which is not granted: {why}")
+}
+
+fn user(planned: Option<String>, grants: &Grants, job: Option<&str>) -> Result<Option<String>, String> {
+    match (job, planned) {
+        (Some(job), _) => Ok(Some(job.to_owned())),
+        (None, Some(user)) if !grants.users.contains(&user) => {
+            let granted = if grants.users.is_empty() { "nobody at all".to_owned() } else { grants.users.join(", ") };
+            Err(refused("user", &format!("the user {user:?}"), &format!("yurt.grants.users has {granted}")))
+        }
+        (None, user) => Ok(user),
+    }
+}
+
+/// Whether the task gets a namespace of its own. Without isolation there is nothing to keep apart.
+fn shared(field: &str, wish: wit::Sharing, grants: &Grants, isolation: Isolation) -> Result<bool, String> {
+    match (wish, isolation) {
+        (_, Isolation::None) => Ok(false),
+        (wit::Sharing::Private, Isolation::Chroot) => Ok(true),
+        (wit::Sharing::Host, Isolation::Chroot) if grants.share.iter().any(|name| name == field) => Ok(false),
+        (wit::Sharing::Host, Isolation::Chroot) => Err(refused(
+            &format!("wishes.{field}"),
+            &format!("the host's {field} namespace"),
+            &format!("yurt.grants.share lacks {field:?}"),
+        )),
+    }
+}
+
+fn capabilities(add: &[String], drop: &[String], grants: &Grants) -> Result<Caps, String> {
+    let wanted = Caps::named(add).map_err(|why| format!("the plan's wishes.caps-add: {why}"))?;
+    let dropped = Caps::named(drop).map_err(|why| format!("the plan's wishes.caps-drop: {why}"))?;
+    let granted = Caps(Caps::nomad().0 | grants.capabilities.0);
+    let beyond = wanted.beyond(granted);
+    if !beyond.is_empty() {
+        let why = "yurt.grants.capabilities does not name them";
+        return Err(refused("wishes.caps-add", &format!("the capabilities {}", beyond.join(", ")), why));
+    }
+    Ok(Caps((Caps::nomad().0 & !dropped.0) | wanted.0))
+}
+
+type Limits = (Vec<(u32, u64, u64)>, Option<u64>);
+
+fn wanted_limits(wishes: &[wit::Limit], grants: &Grants) -> Result<Limits, String> {
+    let (mut processes, mut pids) = (Vec::new(), None);
+    for wit::Limit { name, value } in wishes {
+        let kind = limits::kind(name)
+            .ok_or_else(|| format!("the plan's wishes.limits: {name:?} is no limit that can be set"))?;
+        if !grants.limits.contains(name) {
+            return Err(refused("wishes.limits", &format!("{name} = {value}"), "yurt.grants.limits does not name it"));
+        }
+        let (soft, hard) = limits::value(value).ok_or_else(|| {
+            format!("the plan's wishes.limits: {name} = {value:?} is neither a number, nor soft:hard, nor unlimited")
+        })?;
+        match kind {
+            Kind::Process(number) => processes.push((number, soft, hard)),
+            Kind::Pids => pids = Some(hard),
+        }
+    }
+    Ok((processes, pids))
+}
+
+fn variable(edit: wit::EnvEdit) -> Result<(String, Source), String> {
+    let wit::EnvEdit { name, value } = edit;
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return Err(format!("the plan's env: {name:?} is no name of a variable"));
+    }
+    let source = match value {
+        wit::EnvSource::Text(text) if text.contains('\0') => {
+            return Err(format!("the plan's env: the value of {name} holds a NUL"));
+        }
+        wit::EnvSource::Text(text) => Source::Text(text),
+        wit::EnvSource::SameAs(other) => Source::SameAs(other),
+        wit::EnvSource::Before(head) if head.directory.contains('\0') => {
+            return Err(format!("the plan's env: the directory before {name} holds a NUL"));
+        }
+        wit::EnvSource::Before(head) => Source::Before(head.directory, head.name),
+    };
+    Ok((name, source))
+}
+
+fn rule(rule: wit::SignalRule) -> Result<(i32, Action), String> {
+    Ok((signal("signals", &rule.signal)?, action("signals", rule.action)?))
+}
+
+fn stop_step(step: wit::StopStep) -> Result<StopStep, String> {
+    Ok(StopStep { action: action("stop", step.action)?, wait_milliseconds: step.wait_milliseconds })
+}
+
+fn action(field: &str, action: wit::SignalAction) -> Result<Action, String> {
+    Ok(match action {
+        wit::SignalAction::Main(name) => Action::Main(signal(field, &name)?),
+        wit::SignalAction::All(name) => Action::All(signal(field, &name)?),
+        wit::SignalAction::Command(words) => {
+            command(field, &words)?;
+            Action::Command(words)
+        }
+    })
+}
+
+fn signal(field: &str, name: &str) -> Result<i32, String> {
+    signals::number(name).map_err(|why| format!("the plan's {field}: {why}"))
+}
+
+fn command(field: &str, words: &[String]) -> Result<(), String> {
+    if words.first().is_none_or(String::is_empty) {
+        return Err(format!("the plan's {field} names no program"));
+    }
+    match words.iter().find(|word| word.contains('\0')) {
+        Some(word) => Err(format!("the plan's {field}: {word:?} holds a NUL")),
+        None => Ok(()),
+    }
+}
+
+fn step_name(step: &wit::Step) -> &'static str {
+    match step {
+        wit::Step::MakeDir(_) => "a directory to be made",
+        wit::Step::WriteFile(_) => "a file to be written",
+        wit::Step::Run(_) => "a command to be run first",
+    }
+}
+
+#[cfg(test)]
+#[path = "clamp_tests.rs"]
+mod tests;

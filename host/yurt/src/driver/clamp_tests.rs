@@ -1,0 +1,181 @@
+//! Each field of a plan that asks for more than is granted is refused, by its name and the grant's.
+
+use super::*;
+
+fn plan() -> wit::LaunchPlan {
+    wit::LaunchPlan {
+        program: wit::Program::Native(vec!["/usr/bin/python3".to_owned(), "server.py".to_owned()]),
+        env: Vec::new(),
+        env_drop: Vec::new(),
+        work_dir: None,
+        user: Some("nobody".to_owned()),
+        prepare: Vec::new(),
+        wishes: wit::Wishes {
+            pid: wit::Sharing::Private,
+            ipc: wit::Sharing::Private,
+            uts: wit::Sharing::Private,
+            init: true,
+            caps_add: Vec::new(),
+            caps_drop: Vec::new(),
+            limits: Vec::new(),
+            seccomp: None,
+            read_only_root: false,
+            mounts: Vec::new(),
+        },
+        signals: Vec::new(),
+        stop: Vec::new(),
+        exec_prefix: Vec::new(),
+        exit_notes: Vec::new(),
+        note: None,
+    }
+}
+
+fn grants() -> Grants {
+    Grants { users: vec!["nobody".to_owned()], ..Grants::default() }
+}
+
+fn clamped(plan: wit::LaunchPlan, grants: &Grants) -> Result<Clamped, String> {
+    clamp(plan, grants, Isolation::Chroot, None)
+}
+
+/// Refused, with all of `words` in the sentence; allowed by `more`.
+fn needs_a_grant(change: impl Fn(&mut wit::LaunchPlan), words: &[&str], more: impl Fn(&mut Grants)) -> Clamped {
+    let mut asking = plan();
+    change(&mut asking);
+    let why = clamped(asking.clone(), &grants()).unwrap_err();
+    for word in words {
+        assert!(why.contains(word), "{why:?} lacks {word:?}");
+    }
+    let mut granted = grants();
+    more(&mut granted);
+    clamped(asking, &granted).unwrap()
+}
+
+/// Refused, with all of `words` in the sentence, whatever is granted.
+fn never(change: impl Fn(&mut wit::LaunchPlan), words: &[&str]) {
+    let mut asking = plan();
+    change(&mut asking);
+    let everything = Grants {
+        users: vec!["nobody".to_owned(), "root".to_owned()],
+        root_without_isolation: true,
+        capabilities: Caps(u64::MAX),
+        limits: limits::names().into_iter().map(str::to_owned).collect(),
+        share: ["pid", "ipc", "uts"].map(str::to_owned).to_vec(),
+        programs: Some(vec!["*".to_owned()]),
+        files: vec!["*".to_owned()],
+    };
+    let why = clamped(asking, &everything).unwrap_err();
+    for word in words {
+        assert!(why.contains(word), "{why:?} lacks {word:?}");
+    }
+}
+
+#[test]
+fn a_modest_plan_passes_with_the_default_capabilities_and_namespaces_of_its_own() {
+    let clamped = clamped(plan(), &grants()).unwrap();
+    assert_eq!((clamped.user.as_deref(), clamped.bounding), (Some("nobody"), Caps::nomad()));
+    assert!(clamped.private_pid && clamped.private_ipc && clamped.private_uts && clamped.init);
+}
+
+#[test]
+fn a_user_of_the_plan_s_choice_needs_a_grant_and_the_job_s_own_goes_first() {
+    let asked = needs_a_grant(
+        |plan| plan.user = Some("root".to_owned()),
+        &["user", "\"root\"", "yurt.grants.users has nobody"],
+        |grants| grants.users.push("root".to_owned()),
+    );
+    assert_eq!(asked.user.as_deref(), Some("root"));
+    let mut asking = plan();
+    asking.user = Some("root".to_owned());
+    let of_the_job = clamp(asking, &grants(), Isolation::Chroot, Some("www-data")).unwrap();
+    assert_eq!(of_the_job.user.as_deref(), Some("www-data"));
+}
+
+#[test]
+fn each_namespace_of_the_host_needs_a_grant() {
+    let pid = needs_a_grant(
+        |plan| plan.wishes.pid = wit::Sharing::Host,
+        &["wishes.pid", "yurt.grants.share lacks \"pid\""],
+        |grants| grants.share.push("pid".to_owned()),
+    );
+    assert!(!pid.private_pid && !pid.init, "an init without a namespace of its own");
+    let ipc = needs_a_grant(
+        |plan| plan.wishes.ipc = wit::Sharing::Host,
+        &["wishes.ipc", "yurt.grants.share lacks \"ipc\""],
+        |grants| grants.share.push("ipc".to_owned()),
+    );
+    assert!(!ipc.private_ipc && ipc.private_pid);
+    let uts = needs_a_grant(
+        |plan| plan.wishes.uts = wit::Sharing::Host,
+        &["wishes.uts", "yurt.grants.share lacks \"uts\""],
+        |grants| grants.share.push("uts".to_owned()),
+    );
+    assert!(!uts.private_uts);
+}
+
+#[test]
+fn without_isolation_there_are_no_namespaces_to_be_had_or_granted() {
+    let mut asking = plan();
+    asking.wishes.uts = wit::Sharing::Host;
+    let clamped = clamp(asking, &grants(), Isolation::None, None).unwrap();
+    assert!(!clamped.private_pid && !clamped.private_ipc && !clamped.private_uts && !clamped.init);
+}
+
+#[test]
+fn capabilities_beyond_the_default_set_need_a_grant_and_are_named_in_order() {
+    let asked = needs_a_grant(
+        |plan| plan.wishes.caps_add = vec!["sys_time".to_owned(), "CAP_NET_ADMIN".to_owned()],
+        &["wishes.caps-add", "net_admin, sys_time", "yurt.grants.capabilities"],
+        |grants| grants.capabilities = Caps(1 << 12 | 1 << 25),
+    );
+    assert_eq!(asked.bounding.0, Caps::nomad().0 | 1 << 12 | 1 << 25);
+    let mut fewer = plan();
+    fewer.wishes.caps_drop = vec!["all".to_owned()];
+    fewer.wishes.caps_add = vec!["net_bind_service".to_owned()];
+    assert_eq!(clamped(fewer, &grants()).unwrap().bounding.0, 0x400);
+}
+
+#[test]
+fn each_limit_needs_a_grant_by_its_name() {
+    let limit = |name: &str, value: &str| wit::Limit { name: name.to_owned(), value: value.to_owned() };
+    let asked = needs_a_grant(
+        |plan| plan.wishes.limits = vec![limit("nofile", "1024:4096"), limit("pids.max", "100")],
+        &["wishes.limits", "nofile = 1024:4096", "yurt.grants.limits"],
+        |grants| grants.limits = vec!["nofile".to_owned(), "pids.max".to_owned()],
+    );
+    assert_eq!((asked.limits, asked.pids_max), (vec![(7, 1024, 4096)], Some(100)));
+    never(|plan| plan.wishes.limits = vec![limit("speed", "9")], &["wishes.limits", "speed"]);
+    never(|plan| plan.wishes.limits = vec![limit("nofile", "many")], &["wishes.limits", "nofile", "many"]);
+}
+
+#[test]
+fn what_this_release_cannot_do_is_refused_by_name() {
+    never(|plan| plan.program = wit::Program::Component(component()), &["program", "component"]);
+    never(|plan| plan.prepare = vec![wit::Step::MakeDir("/x".to_owned())], &["prepare", "directory"]);
+    never(|plan| plan.wishes.seccomp = Some("strict".to_owned()), &["wishes.seccomp", "strict"]);
+    never(|plan| plan.wishes.read_only_root = true, &["wishes.read-only-root"]);
+    let mount = wit::MountWish { name: "cache".to_owned(), task_path: "/c".to_owned(), read_only: true };
+    never(move |plan| plan.wishes.mounts = vec![mount.clone()], &["wishes.mounts", "cache"]);
+}
+
+fn component() -> wit::ComponentRun {
+    wit::ComponentRun { path: "a.wasm".to_owned(), args: vec![], directories: vec![], listen: vec![] }
+}
+
+#[test]
+fn what_no_kernel_would_take_is_refused_before_anything_is_started() {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    never(move |plan| plan.program = wit::Program::Native(words(&[])), &["program"]);
+    never(move |plan| plan.program = wit::Program::Native(words(&["a", "b\0c"])), &["program", "NUL"]);
+    never(|plan| plan.work_dir = Some("local".to_owned()), &["work-dir", "local"]);
+    never(move |plan| plan.exec_prefix = words(&[""]), &["exec-prefix"]);
+    let edit = |name: &str, text: &str| {
+        vec![wit::EnvEdit { name: name.to_owned(), value: wit::EnvSource::Text(text.to_owned()) }]
+    };
+    never(move |plan| plan.env = edit("A=B", "x"), &["env", "A=B"]);
+    never(move |plan| plan.env = edit("A", "x\0"), &["env", "NUL"]);
+    let rule = wit::SignalRule { signal: "SIGFOO".to_owned(), action: wit::SignalAction::Main("TERM".to_owned()) };
+    never(move |plan| plan.signals = vec![rule.clone()], &["signals", "SIGFOO"]);
+    let step = wit::StopStep { action: wit::SignalAction::All("SIGBAR".to_owned()), wait_milliseconds: 1 };
+    never(move |plan| plan.stop = vec![step.clone()], &["stop", "SIGBAR"]);
+}

@@ -1,0 +1,181 @@
+//! The `yurt { … }` block of a driver's configuration: how tasks are isolated, and what a guest's plan may ask for.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tracing::Level;
+use yurt_nomad::schema::{Spec, SpecError};
+
+use super::caps::Caps;
+use crate::host_config::{duration_within, log_level};
+
+/// The block, evaluated. Every field has a default, so an absent block is the default one.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DriverConfig {
+    /// What is written to the agent's log; the agent's own level filters afterwards.
+    pub(crate) log_level: Level,
+    /// How often the node is probed anew.
+    pub(crate) fingerprint_period: Duration,
+    /// `None`: what the guest wants.
+    pub(crate) isolation: Option<Isolation>,
+    /// What plans may ask for.
+    pub(crate) grants: Grants,
+}
+
+/// How far a task's files are apart from the host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    /// Not at all.
+    None,
+    /// In the root directory that the agent fills.
+    Chroot,
+}
+
+/// What a guest's answers are held against. Whatever is not named here is not granted.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Grants {
+    /// Users that a plan may choose for a job that names none.
+    pub(crate) users: Vec<String>,
+    /// Tasks without isolation may run as root.
+    pub(crate) root_without_isolation: bool,
+    /// What a task may have beyond the default set.
+    pub(crate) capabilities: Caps,
+    /// Limits that a plan may set, by the kernel's name: `nofile`, `pids.max`.
+    pub(crate) limits: Vec<String>,
+    /// Namespaces that a task may share with the host: `pid`, `ipc`, `uts`.
+    pub(crate) share: Vec<String>,
+    /// Programs that may be run to look at the node: globs for a file name, or for a whole path where they hold a slash. `None`:
+    /// those whose name begins with the driver's.
+    pub(crate) programs: Option<Vec<String>>,
+    /// Files that may be read to look at the node, globs for whole paths.
+    pub(crate) files: Vec<String>,
+}
+
+impl Default for DriverConfig {
+    fn default() -> Self {
+        DriverConfig {
+            log_level: Level::INFO,
+            fingerprint_period: Duration::from_secs(30),
+            isolation: None,
+            grants: Grants {
+                users: vec!["nobody".to_owned()],
+                // As with Nomad's own drivers: a task sees the host's name.
+                share: vec!["uts".to_owned()],
+                files: vec!["/etc/os-release".to_owned(), "/usr/lib/os-release".to_owned()],
+                ..Grants::default()
+            },
+        }
+    }
+}
+
+/// The block's schema, to be merged with the guest's.
+pub(crate) fn spec() -> Result<Spec, SpecError> {
+    Spec::parse(include_str!("config.hcldec"))
+}
+
+impl DriverConfig {
+    /// Reads the evaluated block; `null` is an absent one. The error names key, value and what is allowed.
+    pub(crate) fn from_json(block: &Value) -> Result<DriverConfig, String> {
+        let default = DriverConfig::default();
+        let text = |key: &str| block.get(key).and_then(Value::as_str);
+        let fingerprint_period = text("fingerprint_period").map_or(Ok(default.fingerprint_period), |given| {
+            duration_within("fingerprint_period", given, Duration::from_secs(1), Duration::from_secs(3600))
+        })?;
+        let isolation = match text("isolation") {
+            None => None,
+            Some("none") => Some(Isolation::None),
+            Some("chroot") => Some(Isolation::Chroot),
+            Some(given) => {
+                return Err(format!("yurt.isolation = {given:?}: must be \"chroot\" or \"none\""));
+            }
+        };
+        Ok(DriverConfig {
+            log_level: text("log_level").map_or(Ok(default.log_level), log_level)?,
+            fingerprint_period,
+            isolation,
+            grants: Grants::from_json(block.get("grants").unwrap_or(&Value::Null), default.grants)?,
+        })
+    }
+}
+
+impl Grants {
+    fn from_json(block: &Value, default: Grants) -> Result<Grants, String> {
+        let list = |key: &str| block.get(key).and_then(Value::as_array).map(|entries| texts(entries));
+        let grants = Grants {
+            users: list("users").unwrap_or(default.users),
+            root_without_isolation: block.get("root_without_isolation").and_then(Value::as_bool).unwrap_or_default(),
+            capabilities: Caps::named(&list("capabilities").unwrap_or_default())
+                .map_err(|why| format!("yurt.grants.capabilities: {why}"))?,
+            limits: list("limits").unwrap_or_default(),
+            share: list("share").unwrap_or(default.share),
+            programs: list("programs"),
+            files: list("files").unwrap_or(default.files),
+        };
+        if let Some(unknown) = grants.share.iter().find(|name| !["pid", "ipc", "uts"].contains(&name.as_str())) {
+            return Err(format!("yurt.grants.share: {unknown:?} must be one of \"pid\", \"ipc\", \"uts\""));
+        }
+        if let Some(unknown) = grants.limits.iter().find(|name| !super::limits::is_known(name)) {
+            return Err(format!(
+                "yurt.grants.limits: {unknown:?} is no limit; there are {}",
+                super::limits::names().join(", ")
+            ));
+        }
+        Ok(grants)
+    }
+}
+
+fn texts(entries: &[Value]) -> Vec<String> {
+    entries.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_absent_block_grants_nobody_and_little_else() {
+        let config = DriverConfig::from_json(&Value::Null).unwrap();
+        assert_eq!(config, DriverConfig::default());
+        assert_eq!(config.grants.users, ["nobody"]);
+        assert!(!config.grants.root_without_isolation && config.grants.share == ["uts"]);
+    }
+
+    #[test]
+    fn the_schema_parses_and_every_key_is_read() {
+        spec().unwrap();
+        let config = DriverConfig::from_json(&json!({
+            "log_level": "debug", "fingerprint_period": "1m", "isolation": "none",
+            "grants": {
+                "users": ["www-data"], "root_without_isolation": true, "capabilities": ["net_admin"],
+                "limits": ["nofile", "pids.max"], "share": ["ipc"], "programs": ["/opt/*/bin/python3"], "files": []
+            }
+        }))
+        .unwrap();
+        assert_eq!((config.log_level, config.fingerprint_period), (Level::DEBUG, Duration::from_secs(60)));
+        assert_eq!(config.isolation, Some(Isolation::None));
+        let grants = config.grants;
+        assert_eq!((grants.users, grants.share), (vec!["www-data".to_owned()], vec!["ipc".to_owned()]));
+        assert!(grants.root_without_isolation && grants.files.is_empty());
+        assert_eq!(grants.capabilities, Caps::named(&["CAP_NET_ADMIN".to_owned()]).unwrap());
+        assert_eq!(grants.programs, Some(vec!["/opt/*/bin/python3".to_owned()]));
+        assert_eq!(grants.limits.len(), 2);
+    }
+
+    #[test]
+    fn errors_name_key_value_and_what_is_allowed() {
+        for (block, words) in [
+            (json!({"isolation": "jail"}), ["yurt.isolation", "jail", "chroot"]),
+            (json!({"log_level": "loud"}), ["yurt.log_level", "loud", "trace"]),
+            (json!({"fingerprint_period": "0s"}), ["yurt.fingerprint_period", "0s", "1s"]),
+            (json!({"grants": {"share": ["net"]}}), ["yurt.grants.share", "net", "uts"]),
+            (json!({"grants": {"limits": ["speed"]}}), ["yurt.grants.limits", "speed", "nofile"]),
+            (json!({"grants": {"capabilities": ["fly"]}}), ["yurt.grants.capabilities", "fly", "capability"]),
+        ] {
+            let why = DriverConfig::from_json(&block).unwrap_err();
+            for word in words {
+                assert!(why.contains(word), "{why:?} lacks {word:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The parts of a task driver: configuration and grants, looks at the node, plans and what is left of them, starts, commands, figures.
+//! `driver_plugin.rs` wires them.
+
+mod caps;
+mod clamp;
+pub(crate) mod config;
+pub(crate) mod exec;
+pub(crate) mod fingerprint;
+mod glob;
+mod limits;
+pub(crate) mod look;
+pub(crate) mod memo;
+pub(crate) mod signals;
+pub(crate) mod start;
+pub(crate) mod stats;
+pub(crate) mod stop;
+mod view;

@@ -1,0 +1,424 @@
+//! Job → plan → launch: the guest's plan, clamped, with what Nomad gives the task, in the terms of the task room.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use yurt_guest::DriverLogic;
+use yurt_guest::driver as wit;
+use yurt_nomad::driver::{MemoryMax, NetworkMode, PluginError, StartError, TaskConfig, Topology};
+use yurt_task::{
+    Capabilities, Cgroup, Device, File, Identity, Launch, Limits, Mount, Namespaces, Propagation, ResourceLimit,
+    RootDirectory, Secret,
+};
+
+use super::clamp::{Clamped, Source, clamp};
+use super::config::{DriverConfig, Isolation};
+use super::look::{PATH, Place};
+use super::memo::Memo;
+use super::{glob, view};
+use crate::device_plugin::{refusal, sentence};
+
+/// What a start goes by besides the request itself.
+pub(crate) struct Terms<'a> {
+    pub(crate) logic: &'a DriverLogic,
+    /// The guest's own keys.
+    pub(crate) guest_config: &'a str,
+    pub(crate) host: &'a DriverConfig,
+    pub(crate) isolation: Isolation,
+    /// What the node's probes found last.
+    pub(crate) findings: &'a [wit::Finding],
+    pub(crate) topology: Option<&'a Topology>,
+}
+
+/// A launch, the plan's memo in it, and what people are to be told about it.
+pub(crate) struct Planned {
+    pub(crate) launch: Launch,
+    pub(crate) note: Option<String>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// The directory of a task on the host.
+pub(super) fn task_dir(task: &TaskConfig) -> PathBuf {
+    Path::new(&task.alloc_dir).join(&task.name)
+}
+
+/// Knows the same request again, however often an agent sends it. Of what may be secret it keeps no more than a check sum.
+pub(crate) fn request_digest(task: &TaskConfig, config: &Value) -> Vec<u8> {
+    let mut sum = Sha256::new();
+    for part in [
+        task.id.as_bytes(),
+        config.to_string().as_bytes(),
+        task.user.as_deref().unwrap_or_default().as_bytes(),
+        format!("{:?} {:?} {:?} {:?}", task.resources, task.mounts, task.devices, task.network).as_bytes(),
+        task.alloc_dir.as_bytes(),
+        task.stdout_path.as_bytes(),
+        task.stderr_path.as_bytes(),
+    ] {
+        sum.update(part.len().to_le_bytes());
+        sum.update(part);
+    }
+    for (name, value) in &task.env.0 {
+        sum.update(name.len().to_le_bytes());
+        sum.update(name);
+        sum.update(value.len().to_le_bytes());
+        sum.update(value);
+    }
+    sum.finalize().to_vec()
+}
+
+/// Asks the guest, and makes a launch of what it plans. Nothing is started, nothing made.
+pub(crate) async fn plan(terms: &Terms<'_>, task: &TaskConfig, config: &Value) -> Result<Planned, StartError> {
+    let text = config.to_string();
+    let warnings = checked(terms, &text).await?;
+    let plan = asked(terms, task, &text).await?;
+    let clamped = clamp(plan, &terms.host.grants, terms.isolation, task.user.as_deref())
+        .map_err(|why| PluginError::failed_precondition(format!("guest {}: {why}", terms.logic.about().name)))?;
+    let memo = Memo {
+        task_name: task.name.clone(),
+        alloc_id: task.alloc_id.clone(),
+        guest: terms.logic.digest().to_owned(),
+        signals: clamped.signals.clone(),
+        stop: clamped.stop.clone(),
+        exec_prefix: clamped.exec_prefix.clone(),
+        exit_notes: clamped.exit_notes.clone(),
+    };
+    let note = clamped.note.clone();
+    let launch = launch(terms, task, config, clamped, &memo)?;
+    Ok(Planned { launch, note, warnings })
+}
+
+/// The guest's own judgement of the job's `config`: all errors in one sentence, or its warnings.
+async fn checked(terms: &Terms<'_>, task: &str) -> Result<Vec<String>, StartError> {
+    let (logic, config, task) = (terms.logic.clone(), terms.guest_config.to_owned(), task.to_owned());
+    let findings = blocking(move || logic.check_task(&config, &task, &[])).await?;
+    match refusal(&findings) {
+        Some(errors) => Err(PluginError::invalid_argument(errors).into()),
+        None => Ok(findings.iter().map(sentence).collect()),
+    }
+}
+
+/// The plan; once more if the guest wants to look into the task's root first.
+async fn asked(terms: &Terms<'_>, task: &TaskConfig, config: &str) -> Result<wit::LaunchPlan, StartError> {
+    let view = view::of(task, terms.isolation);
+    let mut findings = terms.findings.to_vec();
+    match once(terms, config, &view, &findings).await? {
+        wit::Next::Launch(plan) => return Ok(plan),
+        wit::Next::LookInside(probes) => {
+            let node = Place::node(&terms.logic.about().name, &terms.host.grants);
+            let place = match terms.isolation {
+                Isolation::Chroot => node.root(&task_dir(task)),
+                Isolation::None => node.with_own(&task_dir(task)),
+            };
+            findings.extend(place.look(&probes).await);
+        }
+    }
+    match once(terms, config, &view, &findings).await? {
+        wit::Next::Launch(plan) => Ok(plan),
+        wit::Next::LookInside(_) => Err(PluginError::internal(format!(
+            "guest {} wants to look into the task's root a second time, which it may once: it is to blame, not the job",
+            terms.logic.about().name
+        ))
+        .into()),
+    }
+}
+
+async fn once(
+    terms: &Terms<'_>,
+    task: &str,
+    view: &wit::TaskView,
+    findings: &[wit::Finding],
+) -> Result<wit::Next, StartError> {
+    let (logic, config, task) = (terms.logic.clone(), terms.guest_config.to_owned(), task.to_owned());
+    let (view, findings) = (view.clone(), findings.to_vec());
+    let answer = blocking(move || logic.plan(&config, &task, &view, &findings)).await?;
+    answer.map_err(|why| {
+        let text = match &why.path {
+            Some(path) => format!("{path}: {}", why.message),
+            None => why.message,
+        };
+        if why.recoverable { StartError::recoverable(text) } else { PluginError::failed_precondition(text).into() }
+    })
+}
+
+/// A guest's fault is nobody's input: trying again with the next version of it may help, with this one it does not.
+async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, yurt_guest::GuestError> + Send + 'static,
+) -> Result<T, PluginError> {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(why)) => Err(PluginError::internal(why.to_string())),
+        Err(why) => Err(PluginError::internal(format!("the guest's call was lost: {why}"))),
+    }
+}
+
+fn launch(
+    terms: &Terms<'_>,
+    task: &TaskConfig,
+    config: &Value,
+    clamped: Clamped,
+    memo: &Memo,
+) -> Result<Launch, StartError> {
+    let precondition = |why: String| StartError::from(PluginError::failed_precondition(why));
+    plain(task).map_err(precondition)?;
+    let own_dir = task_dir(task);
+    let who = who(terms, &clamped).map_err(precondition)?;
+    let work_dir = clamped.work_dir.clone().unwrap_or_else(|| match terms.isolation {
+        Isolation::Chroot => "/".to_owned(),
+        Isolation::None => own_dir.to_string_lossy().into_owned(),
+    });
+    let isolation = match terms.isolation {
+        Isolation::None => yurt_task::Isolation::None,
+        Isolation::Chroot => {
+            yurt_task::Isolation::Chroot(Box::new(root(task, &clamped, own_dir).map_err(precondition)?))
+        }
+    };
+    Ok(Launch {
+        id: task.id.clone(),
+        env: Secret(environment(task, &clamped, who.as_ref())),
+        argv: clamped.argv,
+        work_dir,
+        identity: who.map(|who| who.identity),
+        isolation,
+        network: network(task).map_err(precondition)?,
+        stdout: task.stdout_path.clone().into(),
+        stderr: task.stderr_path.clone().into(),
+        cgroup: cgroup(task),
+        limits: limits(task, &clamped.limits, clamped.pids_max, terms.topology),
+        request: request_digest(task, config),
+        memo: memo.to_bytes(),
+    })
+}
+
+/// Longest id of a task, in bytes; agents' have about a hundred.
+const ID_MAX: usize = 4096;
+
+/// What becomes part of a path leads nowhere else.
+fn plain(task: &TaskConfig) -> Result<(), String> {
+    let group = &task.resources.linux.cgroup;
+    if task.id.len() > ID_MAX || task.id.contains('\0') {
+        return Err(format!("the task's id has {} bytes, or holds a NUL: at most {ID_MAX} are taken", task.id.len()));
+    }
+    for (what, name) in [("name", &task.name), ("allocation", &task.alloc_id)] {
+        if name.contains(['/', '\0']) || name == ".." || name == "." {
+            return Err(format!("the task's {what} {name:?} cannot be part of a path"));
+        }
+    }
+    if Path::new(group).components().any(|part| part.as_os_str() == "..")
+        || !(group.is_empty() || group.starts_with('/'))
+    {
+        return Err(format!("the task's control group {group:?} is no absolute path without .."));
+    }
+    if !Path::new(&task.alloc_dir).is_absolute() {
+        return Err(format!("the allocation's directory {:?} is no absolute path", task.alloc_dir));
+    }
+    Ok(())
+}
+
+/// Who the task runs as, with the names that its environment tells.
+struct Who {
+    identity: Identity,
+    name: String,
+    home: String,
+}
+
+fn who(terms: &Terms<'_>, clamped: &Clamped) -> Result<Option<Who>, String> {
+    if !rustix::process::geteuid().is_root() {
+        // There is nothing to give away: the task is what the plugin is.
+        return Ok(None);
+    }
+    let Some(wanted) = clamped.user.as_deref() else {
+        return Err("neither the job nor its plan names a user for the task: set user in the task".to_owned());
+    };
+    let user = yurt_task::users::lookup(wanted).map_err(|why| why.to_string())?;
+    if user.uid == 0 && terms.isolation == Isolation::None && !terms.host.grants.root_without_isolation {
+        return Err(format!(
+            "the task would run as {wanted} with the host's own files: yurt.grants.root_without_isolation does not allow it"
+        ));
+    }
+    Ok(Some(Who {
+        identity: Identity {
+            uid: user.uid,
+            gid: user.gid,
+            groups: user.groups,
+            capabilities: Capabilities { bounding: clamped.bounding.0, ambient: 0 },
+            no_new_privileges: true,
+        },
+        name: user.name,
+        home: user.home,
+    }))
+}
+
+/// What the agent gives, without what the plan drops and with what it sets.
+fn environment(task: &TaskConfig, clamped: &Clamped, who: Option<&Who>) -> Vec<(String, String)> {
+    let mut env: BTreeMap<String, String> = task.env.0.clone();
+    env.retain(|name, _| !clamped.env_drop.iter().any(|pattern| glob::matches(pattern, name)));
+    if let Some(who) = who {
+        env.insert("USER".to_owned(), who.name.clone());
+        env.insert("LOGNAME".to_owned(), who.name.clone());
+        // The agent passes its own on; what differs from ours is the job's word.
+        let home = env.get("HOME");
+        if home.is_none_or(|given| std::env::var("HOME").is_ok_and(|ours| ours == *given)) {
+            env.insert("HOME".to_owned(), who.home.clone());
+        }
+    }
+    env.entry("PATH".to_owned()).or_insert_with(|| PATH.join(":"));
+    for (name, source) in &clamped.env {
+        let value = match source {
+            Source::Text(text) => Some(text.clone()),
+            Source::SameAs(other) => env.get(other).cloned(),
+            Source::Before(directory, list) => Some(match env.get(list) {
+                Some(others) => format!("{directory}:{others}"),
+                None => directory.clone(),
+            }),
+        };
+        if let Some(value) = value {
+            env.insert(name.clone(), value);
+        }
+    }
+    env.into_iter().collect()
+}
+
+fn root(task: &TaskConfig, clamped: &Clamped, path: PathBuf) -> Result<RootDirectory, String> {
+    let mounts = task.mounts.iter().map(|mount| {
+        Ok(Mount {
+            source: mount.host_path.clone(),
+            target: mount.task_path.clone(),
+            read_only: mount.read_only,
+            propagation: match mount.propagation.as_str() {
+                "" | "private" => Propagation::Private,
+                "host-to-task" => Propagation::HostToTask,
+                "bidirectional" => Propagation::Bidirectional,
+                other => {
+                    return Err(format!("the mount at {}: there is no propagation mode {other:?}", mount.task_path));
+                }
+            },
+        })
+    });
+    let device = |device: &yurt_nomad::driver::DeviceNode| Device {
+        source: device.host_path.clone(),
+        target: device.task_path.clone(),
+        access: device.permissions.clone(),
+    };
+    Ok(RootDirectory {
+        path,
+        namespaces: Namespaces {
+            pid: clamped.private_pid,
+            init: clamped.init,
+            ipc: clamped.private_ipc,
+            uts: clamped.private_uts,
+        },
+        mounts: mounts.collect::<Result<_, String>>()?,
+        devices: task.devices.iter().map(device).collect(),
+        files: files(task),
+    })
+}
+
+/// `resolv.conf` as the job says, else the host's; a hosts file where the task's network has a name of its own.
+fn files(task: &TaskConfig) -> Vec<File> {
+    let mut files = Vec::new();
+    let resolv = match &task.dns {
+        Some(dns) => {
+            let mut text: String = dns.servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+            for (word, entries) in [("search", &dns.searches), ("options", &dns.options)] {
+                if !entries.is_empty() {
+                    text.push_str(&format!("{word} {}\n", entries.join(" ")));
+                }
+            }
+            Some(text.into_bytes())
+        }
+        None => std::fs::read("/etc/resolv.conf").ok(),
+    };
+    files.extend(resolv.map(|content| File { target: "/etc/resolv.conf".to_owned(), content }));
+    let entry = task.network.as_ref().and_then(|network| network.hosts.as_ref());
+    if let Some(entry) = entry.filter(|entry| !entry.address.is_empty() && !entry.hostname.is_empty()) {
+        let text = format!(
+            "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n{} {}\n",
+            entry.address, entry.hostname
+        );
+        files.push(File { target: "/etc/hosts".to_owned(), content: text.into_bytes() });
+    }
+    files
+}
+
+fn network(task: &TaskConfig) -> Result<Option<PathBuf>, String> {
+    match &task.network {
+        Some(network) if network.mode == NetworkMode::Task => {
+            Err("the task wants a network that its driver makes, and this driver makes none".to_owned())
+        }
+        Some(network) if !network.path.is_empty() => Ok(Some(PathBuf::from(&network.path))),
+        _ => Ok(None),
+    }
+}
+
+/// Where the agent counts the task. Under version 1 it tells the directory in `cpuset` only; the name in the other hierarchies follows
+/// from the task's.
+fn cgroup(task: &TaskConfig) -> Cgroup {
+    let given = &task.resources.linux.cgroup;
+    if given.is_empty() {
+        return Cgroup::None;
+    }
+    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        return Cgroup::V2(given.into());
+    }
+    let cpuset = Path::new(given);
+    let cpuset =
+        if cpuset.components().any(|part| part.as_os_str() == "cpuset") { cpuset.to_owned() } else { PathBuf::new() };
+    Cgroup::V1 { name: PathBuf::from(format!("nomad/{}.{}", task.alloc_id, task.name)), cpuset }
+}
+
+fn limits(
+    task: &TaskConfig,
+    resources: &[(u32, u64, u64)],
+    pids_max: Option<u64>,
+    topology: Option<&Topology>,
+) -> Limits {
+    let bytes = |mb: u64| Some(mb.saturating_mul(1 << 20)).filter(|bytes| *bytes > 0);
+    let memory = &task.resources;
+    let (memory_max, memory_low) = match memory.memory_max {
+        MemoryMax::Reserved => (bytes(memory.memory_mb), None),
+        MemoryMax::Mb(mb) => (bytes(mb.max(memory.memory_mb)), bytes(memory.memory_mb)),
+        MemoryMax::Unlimited => (None, bytes(memory.memory_mb)),
+    };
+    let cpuset = &task.resources.linux.cpuset_cpus;
+    Limits {
+        memory_max,
+        memory_low,
+        cpu_shares: shares(task.resources.linux.cpu_shares, topology),
+        cpuset: (!cpuset.is_empty()).then(|| cpuset.clone()),
+        pids_max,
+        oom_score_adj: 0,
+        resources: resources.iter().map(|&(resource, soft, hard)| ResourceLimit { resource, soft, hard }).collect(),
+    }
+}
+
+/// Most shares that the kernel takes.
+const SHARES_MAX: u64 = 262_144;
+
+/// MHz are shares as long as the whole node has no more than the kernel takes; on a larger one they are scaled down.
+fn shares(wanted: i64, topology: Option<&Topology>) -> Option<u64> {
+    let wanted = u64::try_from(wanted).unwrap_or_default();
+    let total = topology.map_or(0, compute);
+    let scaled = if total > SHARES_MAX {
+        u64::try_from(u128::from(wanted) * u128::from(SHARES_MAX) / u128::from(total)).unwrap_or(SHARES_MAX)
+    } else {
+        wanted
+    };
+    Some(scaled.clamp(2, SHARES_MAX))
+}
+
+/// MHz of all cores together.
+pub(super) fn compute(topology: &Topology) -> u64 {
+    if topology.total_mhz > 0 {
+        return topology.total_mhz;
+    }
+    let speed = |core: &yurt_nomad::driver::Core| {
+        [core.base_mhz, core.max_mhz, core.guess_mhz].into_iter().find(|mhz| *mhz > 0)
+    };
+    topology.cores.iter().filter_map(speed).sum()
+}
+
+#[cfg(test)]
+#[path = "start_tests.rs"]
+mod tests;

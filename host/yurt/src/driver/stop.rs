@@ -1,0 +1,97 @@
+//! How a task is stopped: the job's signal, else the plan's steps, else `SIGINT`; within the job's time; then everything that is left.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use yurt_nomad::driver::PluginError;
+use yurt_task::{ExecOptions, Task, Whom};
+
+use super::memo::{Action, Memo, StopStep};
+use super::signals;
+
+/// What agents expect of a driver that is told no signal.
+const SIGINT: i32 = 2;
+/// How long the kernel may take to end what was killed.
+const KILL: Duration = Duration::from_secs(15);
+
+/// Ends the task. `signal` is the job's `kill_signal`. An unknown one is no reason to let the task live: it is told, and the plan's way
+/// is taken instead.
+pub(crate) async fn stop(task: &Task, memo: &Memo, timeout: Duration, signal: Option<&str>) -> Result<(), PluginError> {
+    let end = Instant::now() + timeout;
+    if !timeout.is_zero() && task.exit().is_none() {
+        for step in steps(memo, signal) {
+            let most = Duration::from_millis(step.wait_milliseconds.into());
+            let until = Instant::now().checked_add(most).map_or(end, |until| until.min(end));
+            let act = act(task, memo, &step.action, end.saturating_duration_since(Instant::now()));
+            if let Err(why) = act.await {
+                tracing::warn!(task = task.id(), "stopping: {why}");
+            }
+            if tokio::time::timeout_at(until, task.wait()).await.is_ok() {
+                break;
+            }
+        }
+    }
+    task.kill(KILL).await.map_err(|why| PluginError::internal(why.to_string()))
+}
+
+fn steps(memo: &Memo, signal: Option<&str>) -> Vec<StopStep> {
+    let last = |action| vec![StopStep { action, wait_milliseconds: u32::MAX }];
+    match signal.map(signals::number) {
+        Some(Ok(number)) => last(memo.action(number)),
+        unknown => {
+            if let Some(Err(why)) = unknown {
+                tracing::warn!("kill_signal: {why}; the task is stopped as its plan says");
+            }
+            if memo.stop.is_empty() { last(memo.action(SIGINT)) } else { memo.stop.clone() }
+        }
+    }
+}
+
+/// Does what a signal means to the task. A command must end within `most`.
+pub(crate) async fn act(task: &Task, memo: &Memo, action: &Action, most: Duration) -> Result<(), PluginError> {
+    let failed = |why: String| PluginError::failed_precondition(why);
+    match action {
+        Action::Main(number) => task.signal(*number, Whom::Main).map_err(|why| failed(why.to_string())),
+        Action::All(number) => task.signal(*number, Whom::All).map_err(|why| failed(why.to_string())),
+        Action::Command(words) => {
+            let argv = memo.exec_prefix.iter().chain(words).cloned().collect();
+            let command = task.exec(ExecOptions { argv, env: Vec::new(), tty: None }).await;
+            let command = command.map_err(|why| failed(why.to_string()))?;
+            match tokio::time::timeout(most, super::exec::to_its_end(command)).await {
+                Ok(Ok(result)) if result.exit.code == 0 => Ok(()),
+                Ok(Ok(result)) => Err(failed(format!(
+                    "{:?}, which stands for the signal, ended with code {}: {}",
+                    words,
+                    result.exit.code,
+                    String::from_utf8_lossy(&result.stdout).trim_end()
+                ))),
+                Ok(Err(why)) => Err(why),
+                Err(_) => Err(PluginError::deadline_exceeded(format!("{words:?}, which stands for the signal, hangs"))),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(action: Action, wait_milliseconds: u32) -> StopStep {
+        StopStep { action, wait_milliseconds }
+    }
+
+    #[test]
+    fn the_job_s_signal_goes_before_the_plan_s_steps_and_these_before_the_default() {
+        let planned = Memo { stop: vec![step(Action::Main(15), 100), step(Action::All(9), 0)], ..Memo::default() };
+        assert_eq!(steps(&planned, Some("SIGHUP")), [step(Action::Main(1), u32::MAX)]);
+        assert_eq!(steps(&planned, None), planned.stop);
+        assert_eq!(steps(&Memo::default(), None), [step(Action::Main(2), u32::MAX)]);
+        let mapped = Memo { signals: vec![(1, Action::All(15))], ..Memo::default() };
+        assert_eq!(steps(&mapped, Some("hup")), [step(Action::All(15), u32::MAX)]);
+    }
+
+    #[test]
+    fn an_unknown_signal_stops_the_task_all_the_same() {
+        assert_eq!(steps(&Memo::default(), Some("SIGFOO")), [step(Action::Main(2), u32::MAX)]);
+    }
+}
