@@ -1,9 +1,10 @@
 //! Where a test's plugin lives.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 use yurt_nomad::client::Agent;
@@ -25,9 +26,9 @@ impl Place {
     /// With the built-in guest, in a plugin directory that all places of this kind share: a state directory belongs to a plugin
     /// directory, and only so can each begin with a copy of the same compiled guest, which takes a second to make.
     pub fn new() -> Place {
-        let workshop = Workshop::of_this_program();
+        let workshop = Workshop::of_this_program("usb");
         let place = Place::in_directory(workshop.plugins.clone(), "usb");
-        copy_of(&workshop.state, &place.state());
+        workshop.state_into(&place.state());
         place
     }
 
@@ -126,35 +127,53 @@ impl Default for Place {
     }
 }
 
-/// What the places of one test program share, below cargo's target directory: it is of use to the next run, too.
-struct Workshop {
+/// What the places of one test program share for one plugin file, below cargo's target directory: it is of use to the next run, too.
+#[derive(Debug)]
+pub struct Workshop {
     plugins: PathBuf,
     state: PathBuf,
+    name: String,
 }
 
 impl Workshop {
-    fn of_this_program() -> &'static Workshop {
-        static WORKSHOP: OnceLock<Workshop> = OnceLock::new();
-        WORKSHOP.get_or_init(|| {
-            let program = std::env::current_exe().expect("this program's path");
-            // target/debug/deps/<program>
-            let dir = program.ancestors().nth(3).expect("cargo's layout").join("tmp/conformance");
-            let workshop = Workshop { plugins: dir.join("plugins"), state: dir.join("state") };
-            for sub in ["plugins", "state"] {
-                std::fs::create_dir_all(dir.join(sub)).expect("a directory");
-            }
-            let link = workshop.plugins.join("usb");
-            let _ = std::fs::remove_file(&link);
-            symlink(binary(), link).expect("a link");
-            workshop.compile();
-            workshop
-        })
+    /// With the compiled guest of this plugin file, made at the first call.
+    pub fn of_this_program(name: &str) -> Arc<Workshop> {
+        static WORKSHOPS: Mutex<BTreeMap<String, Arc<Workshop>>> = Mutex::new(BTreeMap::new());
+        let mut workshops = WORKSHOPS.lock().expect("no panic");
+        let make = || Arc::new(Workshop::make(name));
+        Arc::clone(workshops.entry(name.to_owned()).or_insert_with(make))
+    }
+
+    fn make(name: &str) -> Workshop {
+        let program = std::env::current_exe().expect("this program's path");
+        // target/debug/deps/<program>
+        let dir = program.ancestors().nth(3).expect("cargo's layout").join("tmp/conformance");
+        let (plugins, state) = (dir.join("plugins"), dir.join("state").join(name));
+        let workshop = Workshop { plugins, state, name: name.to_owned() };
+        for dir in [&workshop.plugins, &workshop.state] {
+            std::fs::create_dir_all(dir).expect("a directory");
+        }
+        let _ = std::fs::remove_file(workshop.program());
+        symlink(binary(), workshop.program()).expect("a link");
+        workshop.compile();
+        workshop
+    }
+
+    /// The plugin file.
+    pub fn program(&self) -> PathBuf {
+        self.plugins.join(&self.name)
+    }
+
+    /// A state directory with the compiled guest in it. Made if it is not there.
+    pub fn state_into(&self, dir: &Path) {
+        let _ = std::fs::create_dir(dir);
+        copy_of(&self.state, dir);
     }
 
     /// One launch, after which the compiled guest is there.
     fn compile(&self) {
         let sockets = tempfile::tempdir().expect("a temporary directory");
-        let mut command = Command::new(self.plugins.join("usb"));
+        let mut command = Command::new(self.program());
         command.env("YURT_STATE_DIR", &self.state).env("TMPDIR", sockets.path());
         command.env(yurt_nomad::HANDSHAKE.cookie_key, yurt_nomad::HANDSHAKE.cookie_value);
         drop(Process::start(&mut command));

@@ -1,0 +1,56 @@
+//! What an agent does around a task driver, for tests and benches: task directories, log pipes, control groups, the task's environment;
+//! and after it a look for what is left.
+//!
+//! The same rows are for any driver. [`Subject`] says which one is under test: the python driver of this workspace in both of its
+//! modes, or with `YURT_DRIVER` (a file) and `YURT_DRIVER_FLAVOUR` (`python`, `raw_exec`, `exec`) another binary, such as Nomad's own
+//! drivers, which `tests/agent/build.sh drivers` builds.
+
+mod cgroup;
+mod chroot;
+mod logs;
+mod node;
+mod processes;
+mod row;
+mod site;
+mod subject;
+mod task;
+mod traces;
+
+pub use cgroup::{Cgroups, Hierarchy};
+pub use logs::Log;
+pub use node::{Node, refused};
+pub use processes::{children, exists, namespace, status_field};
+pub use row::{each, in_a_root, in_the_hosts_files, of_yurt};
+pub use site::{Request, Site};
+pub use subject::{Flavour, Isolation, Program, Subject, quoted};
+pub use task::Task;
+pub use traces::traces_of;
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test fails: far more than it should, on machines that do other things, too.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for something to hold, and fails with its description if it does not in [`PATIENCE`].
+pub async fn until(what: &str, holds: impl FnMut() -> bool) {
+    assert!(within(PATIENCE, holds).await, "not in {PATIENCE:?}: {what}");
+}
+
+/// Whether something comes to hold in this time.
+pub async fn within(time: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let began = Instant::now();
+    loop {
+        if holds() {
+            return true;
+        }
+        if began.elapsed() > time {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// The answer, or a failed test after [`PATIENCE`].
+pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("no answer in {PATIENCE:?}"))
+}

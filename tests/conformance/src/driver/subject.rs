@@ -1,0 +1,187 @@
+//! Which driver is under test, and how it is told to run a program.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What kind of driver it is: how its configuration and its jobs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavour {
+    /// Yurt with its python guest.
+    Python,
+    /// Nomad's.
+    RawExec,
+    /// Nomad's.
+    Exec,
+}
+
+/// What of the host its tasks see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// A root directory that the agent filled, and namespaces.
+    Chroot,
+    /// All of it.
+    None,
+}
+
+/// A driver in one of its modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subject {
+    /// Its kind.
+    pub flavour: Flavour,
+    /// Its mode.
+    pub isolation: Isolation,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.flavour, self.isolation) {
+            (Flavour::Python, Isolation::Chroot) => "python",
+            (Flavour::Python, Isolation::None) => "python, isolation none",
+            (Flavour::RawExec, _) => "raw_exec",
+            (Flavour::Exec, _) => "exec",
+        })
+    }
+}
+
+impl Subject {
+    /// All that are there of one flavour.
+    pub fn of(flavour: Flavour) -> Vec<Subject> {
+        let isolations: &[Isolation] = match flavour {
+            Flavour::Python => &[Isolation::Chroot, Isolation::None],
+            Flavour::RawExec => &[Isolation::None],
+            Flavour::Exec => &[Isolation::Chroot],
+        };
+        isolations.iter().map(|isolation| Subject { flavour, isolation: *isolation }).collect()
+    }
+
+    /// What is under test in this run.
+    pub fn all() -> Vec<Subject> {
+        Subject::of(Flavour::of_this_run())
+    }
+
+    /// Its plugin's configuration, as an operator writes it.
+    pub fn plugin_config(self) -> &'static str {
+        match (self.flavour, self.isolation) {
+            (Flavour::Python, Isolation::None) => "yurt { isolation = \"none\" }",
+            (Flavour::RawExec, _) => "enabled = true",
+            _ => "",
+        }
+    }
+
+    /// The `config` block of a job that runs this program.
+    pub fn job_config(self, program: &Program) -> String {
+        match (self.flavour, program) {
+            (_, Program::Config(text)) => text.clone(),
+            (Flavour::Python, Program::Shell(text)) => python(BECOME_SH, &[text]),
+            (Flavour::Python, Program::Python(code, args)) => {
+                python(code, &args.iter().map(String::as_str).collect::<Vec<_>>())
+            }
+            (_, Program::Shell(text)) => command("/bin/sh", &["-c", text]),
+            (_, Program::Python(code, args)) => {
+                let args = ["-u", "-c", code].into_iter().chain(args.iter().map(String::as_str));
+                command("/usr/bin/python3", &args.collect::<Vec<_>>())
+            }
+        }
+    }
+}
+
+impl Flavour {
+    /// `YURT_DRIVER_FLAVOUR`, else python.
+    pub fn of_this_run() -> Flavour {
+        match std::env::var("YURT_DRIVER_FLAVOUR").as_deref() {
+            Err(_) | Ok("python") => Flavour::Python,
+            Ok("raw_exec") => Flavour::RawExec,
+            Ok("exec") => Flavour::Exec,
+            Ok(other) => panic!("YURT_DRIVER_FLAVOUR is {other:?}, and neither python nor raw_exec nor exec"),
+        }
+    }
+
+    /// The driver's name: in jobs, and in its attributes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Flavour::Python => "python",
+            Flavour::RawExec => "raw_exec",
+            Flavour::Exec => "exec",
+        }
+    }
+
+    /// Its file in a plugin directory.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Flavour::Python => "python-driver",
+            other => other.name(),
+        }
+    }
+
+    /// The binary behind that file.
+    pub fn binary(self) -> PathBuf {
+        match (std::env::var_os("YURT_DRIVER"), self) {
+            (Some(path), _) => std::fs::canonicalize(&path).unwrap_or_else(|why| panic!("YURT_DRIVER {path:?}: {why}")),
+            (None, Flavour::Python) => crate::binary::binary().to_owned(),
+            (None, other) => panic!("YURT_DRIVER says where the {} plugin is", other.name()),
+        }
+    }
+}
+
+/// What a task is to run.
+#[derive(Debug, Clone)]
+pub enum Program {
+    /// `sh -c`.
+    Shell(String),
+    /// Python 3, and arguments.
+    Python(String, Vec<String>),
+    /// A `config` block in the driver's own words.
+    Config(String),
+}
+
+impl Program {
+    /// `sh -c text`.
+    pub fn shell(text: impl Into<String>) -> Program {
+        Program::Shell(text.into())
+    }
+
+    /// `python3 -c code`.
+    pub fn python(code: impl Into<String>) -> Program {
+        Program::Python(code.into(), Vec::new())
+    }
+
+    /// A `config` block in the driver's own words.
+    pub fn config(text: impl Into<String>) -> Program {
+        Program::Config(text.into())
+    }
+
+    /// Says `ready` and stays.
+    pub fn idle() -> Program {
+        Program::shell("echo ready; exec sleep 600")
+    }
+}
+
+/// Python ignores SIGPIPE, and what it becomes would, too.
+const BECOME_SH: &str = "import os, signal, sys\nsignal.signal(signal.SIGPIPE, signal.SIG_DFL)\n\
+                         os.execv('/bin/sh', ['sh', '-c', sys.argv[1]])\n";
+
+fn python(code: &str, args: &[&str]) -> String {
+    format!("code = {}\nscript_args = {}\n", quoted(code), list(args))
+}
+
+fn command(command: &str, args: &[&str]) -> String {
+    format!("command = {}\nargs = {}\n", quoted(command), list(args))
+}
+
+fn list(words: &[&str]) -> String {
+    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    format!("[{}]", words.join(", "))
+}
+
+/// A text as HCL has it, with nothing in it that would be filled in.
+pub fn quoted(text: &str) -> String {
+    let quoted = serde_json::to_string(text).expect("a text");
+    quoted.replace("${", "$${").replace("%{", "%%{")
+}
+
+/// A plugin directory with one link to the binary.
+pub(super) fn link_into(dir: &Path, flavour: Flavour) -> PathBuf {
+    let link = dir.join(flavour.file_name());
+    std::os::unix::fs::symlink(flavour.binary(), &link).expect("a link");
+    link
+}

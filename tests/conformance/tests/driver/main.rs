@@ -1,0 +1,18 @@
+//! The acceptance list of a task driver, row by row: each test's name begins with the row's id. Against Yurt's python driver in both
+//! of its modes, or any other driver: `yurt_conformance::driver` says how.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
+mod base;
+mod capabilities;
+mod config;
+mod destroy;
+mod exec;
+mod fingerprint;
+mod life;
+mod many;
+mod recover;
+mod start;
+mod stats;
+mod stop;
+mod wait;

@@ -1,0 +1,241 @@
+//! RecoverTask: tasks that outlive their plugin, and what is not taken for one of them.
+
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use tonic::Code;
+use yurt_conformance::driver::{Node, Program, Request, Task, each, exists, of_yurt, refused, soon, until};
+use yurt_nomad::driver::{ExitResult, Opaque, TaskState};
+use yurt_nomad::proto::driver as proto;
+use yurt_nomad::proto::driver::driver_client::DriverClient;
+
+/// Ends with 42 when it is told to, by a file.
+const ON_DEMAND: &str = "echo ready; while [ ! -e $NOMAD_ALLOC_DIR/data/go ]; do sleep 0.02; done; exit 42";
+
+fn go(task: &Task) {
+    std::fs::write(task.site.alloc_dir.join("alloc/data/go"), "").unwrap();
+}
+
+async fn started(node: &mut Node, request: impl Into<Request>) -> Task {
+    let task = node.run(request).await;
+    task.ready().await;
+    task
+}
+
+async fn plugin_dies_and_comes_back(node: &mut Node) {
+    node.kill_plugin().await;
+    node.relaunch().await;
+}
+
+#[tokio::test]
+async fn r01_a_task_is_found_again_and_is_as_before() {
+    each("R01", async |node| {
+        let task = started(node, Program::idle()).await;
+        let before = task.inspect().await;
+        plugin_dies_and_comes_back(node).await;
+        let task = node.recover(&task).await.unwrap();
+        // I02: the same status.
+        let mut after = task.inspect().await;
+        if !node.is_yurt() {
+            after.exit = before.exit;
+        }
+        assert_eq!(after, before);
+        assert_eq!(task.exec(&["/bin/sh", "-c", "echo again"]).await.stdout, b"again\n");
+        assert_eq!(task.stopped(Duration::from_secs(5), "SIGKILL").await.1, ExitResult::signal(9));
+        task.destroy(false).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn i02_the_status_is_the_same_before_and_after() {
+    each("I02", async |node| {
+        let task = started(node, Program::shell(ON_DEMAND)).await;
+        let before = task.inspect().await;
+        plugin_dies_and_comes_back(node).await;
+        let task = node.recover(&task).await.unwrap();
+        let after = task.inspect().await;
+        assert_eq!(
+            (after.state, after.started_at, &after.attributes),
+            (before.state, before.started_at, &before.attributes)
+        );
+        go(&task);
+        assert_eq!(task.exit().await, ExitResult::code(42));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn r02_a_wait_begun_anew_gets_the_result() {
+    each("R02", async |node| {
+        let task = started(node, Program::idle()).await;
+        let waiting = {
+            let (mut driver, id) = (task.driver.clone(), task.id().to_owned());
+            tokio::spawn(async move { driver.wait(&id).await })
+        };
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        plugin_dies_and_comes_back(node).await;
+        assert!(soon(waiting).await.unwrap().is_err());
+        let task = node.recover(&task).await.unwrap();
+        assert_eq!(task.stopped(Duration::from_secs(5), "SIGKILL").await.1, ExitResult::signal(9));
+        task.destroy(false).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn r03_a_handle_of_a_later_version_is_refused_with_a_reason() {
+    of_yurt("R03", "it does not look at the version", async |node| {
+        let task = started(node, Program::idle()).await;
+        plugin_dies_and_comes_back(node).await;
+        let mut strange = task.clone();
+        strange.handle.version = 42;
+        let (_, why, _) = refused(node.recover(&strange).await);
+        assert!(why.contains("42"), "{why}");
+        assert!(exists(task.process("sleep").await));
+        node.recover(&task).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn r04_a_plugin_that_is_killed_loses_neither_the_task_nor_its_exit_code() {
+    each("R04", async |node| {
+        let task = started(node, Program::shell(ON_DEMAND)).await;
+        let pid = task.pid().await;
+        plugin_dies_and_comes_back(node).await;
+        assert!(exists(pid));
+        let task = node.recover(&task).await.unwrap();
+        assert_eq!(task.pid().await, pid);
+        go(&task);
+        assert_eq!(task.exit().await, ExitResult::code(42));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn r05_how_a_task_ended_while_the_plugin_was_away_is_known_afterwards() {
+    each("R05", async |node| {
+        let coded = started(node, Program::shell(ON_DEMAND)).await;
+        let killed = started(node, Program::idle()).await;
+        let victim = killed.process("sleep").await;
+        let hungry = "echo ready; while [ ! -e $NOMAD_ALLOC_DIR/data/go ]; do sleep 0.02; done; exec tail /dev/zero";
+        let hungry = started(node, Request::of(Program::shell(hungry)).memory(48)).await;
+        let eater = hungry.process("sh").await;
+        node.kill_plugin().await;
+        go(&coded);
+        go(&hungry);
+        let pid = Pid::from_raw(i32::try_from(victim).unwrap()).unwrap();
+        rustix::process::kill_process(pid, Signal::KILL).unwrap();
+        for pid in [victim, eater] {
+            node.gone(pid).await;
+        }
+        until("the end of the third", || coded.process_called("sh").is_none()).await;
+        node.relaunch().await;
+        let coded = node.recover(&coded).await.unwrap();
+        assert_eq!(coded.exit().await, ExitResult::code(42));
+        let killed = node.recover(&killed).await.unwrap();
+        assert_eq!(killed.exit().await, ExitResult::signal(9));
+        let hungry = node.recover(&hungry).await.unwrap();
+        let exit = hungry.exit().await;
+        assert_eq!((exit.signal, exit.oom_killed), (9, node.subject.flavour.name() != "raw_exec"), "{exit:?}");
+        if node.is_yurt() {
+            let status = coded.inspect().await;
+            assert!(status.completed_at.unwrap() > status.started_at.unwrap());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn r09_a_task_that_is_known_is_recovered_by_doing_nothing() {
+    each("R09", async |node| {
+        let task = started(node, Program::shell(ON_DEMAND)).await;
+        for _ in 0..3 {
+            node.recover(&task).await.unwrap();
+        }
+        go(&task);
+        assert_eq!(task.exit().await, ExitResult::code(42));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn r09_a_handle_without_its_config_is_refused() {
+    of_yurt("R09", "it goes down", async |node| {
+        let mut raw = DriverClient::new(node.channel());
+        let stateful = proto::TaskHandle { driver_state: vec![1; 40], ..Default::default() };
+        for handle in [None, Some(proto::TaskHandle::default()), Some(stateful)] {
+            let request = proto::RecoverTaskRequest { task_id: String::new(), handle };
+            let why = soon(raw.recover_task(request)).await.unwrap_err();
+            assert!(!matches!(why.code(), Code::Unavailable | Code::Cancelled | Code::Unknown), "{why}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn r10_a_foreign_or_garbled_state_is_refused_and_nothing_touched() {
+    each("R10", async |node| {
+        let task = started(node, Program::idle()).await;
+        let pid = task.process("sleep").await;
+        plugin_dies_and_comes_back(node).await;
+        let good = task.handle.driver_state.0.clone();
+        let mut states = vec![Vec::new(), b"garbage".to_vec(), vec![0xff; 300], good[..good.len() / 2].to_vec()];
+        if node.is_yurt() {
+            for at in (0..good.len()).step_by(7) {
+                let mut flipped = good.clone();
+                flipped[at] ^= 0x55;
+                states.push(flipped);
+            }
+        }
+        for state in states {
+            let mut strange = task.clone();
+            strange.handle.driver_state = Opaque(state.clone());
+            // A bit that does not matter may be as it likes.
+            if let Ok(same) = node.recover(&strange).await {
+                assert!(node.is_yurt(), "{state:?}");
+                assert_eq!(same.process("sleep").await, pid, "{state:?}");
+                plugin_dies_and_comes_back(node).await;
+            }
+            assert!(exists(pid), "{state:?}");
+        }
+        let task = node.recover(&task).await.unwrap();
+        assert_eq!(task.inspect().await.state, TaskState::Running);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn d05_a_task_that_was_recovered_is_destroyed_like_any_other() {
+    each("D05", async |node| {
+        let task = started(node, Program::idle()).await;
+        let pid = task.process("sleep").await;
+        plugin_dies_and_comes_back(node).await;
+        let task = node.recover(&task).await.unwrap();
+        task.destroy(true).await.unwrap();
+        node.gone(pid).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn s31_the_same_request_after_the_plugins_death_gets_the_same_task() {
+    of_yurt("S31", "it starts a second one", async |node| {
+        let task = started(node, Program::idle()).await;
+        let pid = task.pid().await;
+        plugin_dies_and_comes_back(node).await;
+        // Another request with this id.
+        let mut other = task.config.clone();
+        other.user = Some("root".into());
+        refused(soon(node.driver.start(&other)).await);
+        assert!(exists(pid));
+        let (handle, _) = soon(node.driver.start(&task.config)).await.unwrap();
+        assert_eq!(handle.driver_state, task.handle.driver_state);
+        let task = node.renewed(&task);
+        assert_eq!(task.pid().await, pid);
+        let (_, why, _) = refused(soon(node.driver.start(&task.config)).await);
+        assert!(why.contains("already started"), "{why}");
+    })
+    .await;
+}
