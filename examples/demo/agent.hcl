@@ -2,8 +2,8 @@
 #
 #   nomad agent -dev -plugin-dir=/opt/nomad/plugins -config=agent.hcl
 #
-# where /opt/nomad/plugins/example-device is a link to the yurt binary
-# (`yurt install --plugin-dir /opt/nomad/plugins --name example-device`, or `ln -s`).
+# where example-device and python-driver in /opt/nomad/plugins are links to the yurt binary (`ln -s`, or
+# `yurt install --plugin-dir /opt/nomad/plugins --name example-device`).
 log_level = "INFO"
 
 plugin "example-device" {
@@ -13,3 +13,6 @@ plugin "example-device" {
     target_product_id = "7715"
   }
 }
+
+# The task driver had no stanza in the demo; Nomad since 1.10 does not touch a plugin without one.
+plugin "python-driver" {}

@@ -33,6 +33,6 @@ step "Nomad 1.11.3 from the Go module proxy; the first time takes minutes"
 
 cd "$here"
 step "drills"
-go vet ./rig ./drills
+go vet ./rig ./drills ./streaming
 # Two agents at a time: they wait more than they work.
-go test ./drills -vet=off -count=1 -parallel 2 -timeout 15m "$@"
+go test ./drills ./streaming -vet=off -count=1 -parallel 2 -timeout 15m "$@"

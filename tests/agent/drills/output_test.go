@@ -16,14 +16,7 @@ import (
 func wantNobodyElseHoldsTheOutput(t *testing.T, agent *rig.Agent, name string) {
 	t.Helper()
 	plugin := agent.Plugin(name)
-	// Whatever fds the plugin has them at now: these pipes lead to the agent, and are not from whoever started the tests.
-	agents, ours := rig.PipesOf(agent.PID()), rig.PipesOf(os.Getpid())
-	output := slices.DeleteFunc(rig.PipesOf(plugin.PID), func(pipe string) bool {
-		return !slices.Contains(agents, pipe) || slices.Contains(ours, pipe)
-	})
-	if len(output) == 0 {
-		t.Fatal("the plugin has no pipe to the agent: there is nothing to look for")
-	}
+	output := agentsPipesOf(t, agent, name)
 	suspects := map[int]bool{}
 	rig.Throughout(t, time.Second, "the plugin's output", func() error {
 		holders := rig.HoldersOf(output)
@@ -41,6 +34,20 @@ func wantNobodyElseHoldsTheOutput(t *testing.T, agent *rig.Agent, name string) {
 	if living, ended := rig.Descendants(plugin.PID); len(living) != 0 || ended {
 		t.Errorf("the plugin started processes: living %v, ended %v; a device plugin needs none", living, ended)
 	}
+}
+
+// agentsPipesOf are the plugin's fds 1 and 2, whatever fds it has them at now: pipes that lead to the agent, and are not from whoever
+// started the tests.
+func agentsPipesOf(t *testing.T, agent *rig.Agent, name string) []string {
+	t.Helper()
+	agents, ours := rig.PipesOf(agent.PID()), rig.PipesOf(os.Getpid())
+	output := slices.DeleteFunc(rig.PipesOf(agent.Plugin(name).PID), func(pipe string) bool {
+		return !slices.Contains(agents, pipe) || slices.Contains(ours, pipe)
+	})
+	if len(output) == 0 {
+		t.Fatal("the plugin has no pipe to the agent: there is nothing to look for")
+	}
+	return output
 }
 
 // The control: this way of looking finds a child with the plugin's output, and one that has ended.

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -29,12 +28,12 @@ type Setup struct {
 // config is the text of the stanza's config block, or "" to leave the demo's.
 func WithYurt(t testing.TB, name string, bus *Bus, config string) Setup {
 	t.Helper()
-	Needs(t, yurtBinary())
+	Needs(t, YurtBinary())
 	stanza := fmt.Sprintf("plugin %q {\n  args = [\"--usb-root\", %q]\n", name, bus.Dir)
 	if config != "" {
 		stanza += "  config {\n" + config + "\n  }\n"
 	}
-	setup := Setup{Plugins: map[string]string{name: yurtBinary()}, Config: []string{stanza + "}\n"}}
+	setup := Setup{Plugins: map[string]string{name: YurtBinary()}, Config: []string{stanza + "}\n"}}
 	if name == "example-device" {
 		setup.ConfigFiles = []string{Repository("examples", "demo", "agent.hcl")}
 	}
@@ -52,6 +51,8 @@ type Agent struct {
 	Log       *Log
 	API       *api.Client
 	PluginDir string
+	// Of every allocation there has been: for finding its traces.
+	allocs map[string]bool
 }
 
 // Start starts an agent and waits until its node is ready. It is ended with the test.
@@ -66,8 +67,8 @@ func Start(t testing.TB, setup Setup) *Agent {
 func Prepare(t testing.TB, setup Setup) *Agent {
 	t.Helper()
 	Needs(t)
-	dir := scratch(t)
-	agent := &Agent{t: t, dir: dir, setup: setup, ports: freePorts(t), PluginDir: filepath.Join(dir, "plugins")}
+	dir := Scratch(t)
+	agent := &Agent{t: t, dir: dir, setup: setup, ports: freePorts(t), PluginDir: filepath.Join(dir, "plugins"), allocs: map[string]bool{}}
 	for _, sub := range []string{"plugins", "tmp", "home", "state"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
 			t.Fatal(err)
@@ -258,6 +259,7 @@ func (a *Agent) end(signal syscall.Signal) time.Duration {
 // cleanUp leaves no process and no mount behind, whatever the test did.
 func (a *Agent) cleanUp() {
 	if a.running() {
+		a.know()
 		a.stopJobs()
 		_ = a.command.Process.Signal(syscall.SIGINT)
 		select {
@@ -271,17 +273,15 @@ func (a *Agent) cleanUp() {
 		a.write("agent.log", a.Log.Tail(1<<30))
 		a.t.Logf("what matters of the agent's log:\n%s", a.Log.Telling(60))
 	}
+	a.killTasks()
 	for _, process := range Processes() {
 		if process.Mentions(a.dir) {
 			_ = syscall.Kill(process.PID, syscall.SIGKILL)
 		}
 	}
 	// Secrets directories are small file systems of their own.
-	mounts, _ := os.ReadFile("/proc/self/mounts")
-	for _, line := range strings.Split(string(mounts), "\n") {
-		if fields := strings.Fields(line); len(fields) > 1 && strings.HasPrefix(fields[1], a.dir+"/") {
-			_ = syscall.Unmount(fields[1], syscall.MNT_DETACH)
-		}
+	for _, point := range a.mounts() {
+		_ = syscall.Unmount(point, syscall.MNT_DETACH)
 	}
 }
 

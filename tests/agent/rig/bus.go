@@ -32,8 +32,8 @@ func NewBus(t testing.TB) *Bus {
 // NoBus is a machine without any USB until Appear.
 func NoBus(t testing.TB) *Bus {
 	t.Helper()
-	Needs(t, yurtBinary())
-	return &Bus{t: t, Dir: filepath.Join(scratch(t), "usb")}
+	Needs(t, YurtBinary())
+	return &Bus{t: t, Dir: filepath.Join(Scratch(t), "usb")}
 }
 
 // Appear makes the bus with its root hub.
@@ -62,9 +62,9 @@ func (b *Bus) simulate(args ...string) {
 // Yurt runs yurt's command line and gives what it printed.
 func Yurt(t testing.TB, args ...string) string {
 	t.Helper()
-	Needs(t, yurtBinary())
+	Needs(t, YurtBinary())
 	var complaints bytes.Buffer
-	command := exec.Command(yurtBinary(), args...)
+	command := exec.Command(YurtBinary(), args...)
 	command.Stderr = &complaints
 	out, err := command.Output()
 	if err != nil {

@@ -81,6 +81,52 @@ func (j *Job) Runs() *api.Allocation {
 	return alloc
 }
 
+// AllRun waits until the job has so many running allocations, and gives them.
+func (j *Job) AllRun(count int) (allocs []*api.Allocation) {
+	j.agent.t.Helper()
+	Until(j.agent.t, fmt.Sprintf("%d allocations of job %s run", count, j.ID), func() error {
+		stubs, _, err := j.agent.API.Jobs().Allocations(j.ID, true, nil)
+		if err != nil {
+			return err
+		}
+		allocs = nil
+		for _, stub := range stubs {
+			if stub.ClientStatus != api.AllocClientStatusRunning {
+				continue
+			}
+			j.agent.allocs[stub.ID] = true
+			alloc, _, err := j.agent.API.Allocations().Info(stub.ID, nil)
+			if err != nil {
+				return err
+			}
+			allocs = append(allocs, alloc)
+		}
+		if len(allocs) != count || len(stubs) != count {
+			return fmt.Errorf("%d of %d allocations run; %s", len(allocs), len(stubs), j.whyNot())
+		}
+		return nil
+	})
+	return allocs
+}
+
+// Ends waits until the job's one allocation has ended, and gives it.
+func (j *Job) Ends(patience time.Duration) (alloc *api.Allocation) {
+	j.agent.t.Helper()
+	UntilWithin(j.agent.t, patience, "job "+j.ID+" ends", func() error {
+		stubs, _, err := j.agent.API.Jobs().Allocations(j.ID, true, nil)
+		if err != nil {
+			return err
+		}
+		if len(stubs) != 1 || stubs[0].ClientStatus != api.AllocClientStatusComplete && stubs[0].ClientStatus != api.AllocClientStatusFailed {
+			return fmt.Errorf("%d allocations; %s", len(stubs), j.whyNot())
+		}
+		j.agent.allocs[stubs[0].ID] = true
+		alloc, _, err = j.agent.API.Allocations().Info(stubs[0].ID, nil)
+		return err
+	})
+	return alloc
+}
+
 func (j *Job) running() (*api.Allocation, error) {
 	stubs, _, err := j.agent.API.Jobs().Allocations(j.ID, false, nil)
 	if err != nil {
@@ -89,6 +135,7 @@ func (j *Job) running() (*api.Allocation, error) {
 	var states []string
 	for _, stub := range stubs {
 		if stub.ClientStatus == api.AllocClientStatusRunning && stub.DesiredStatus == api.AllocDesiredStatusRun {
+			j.agent.allocs[stub.ID] = true
 			alloc, _, err := j.agent.API.Allocations().Info(stub.ID, nil)
 			return alloc, err
 		}

@@ -18,6 +18,8 @@ type Process struct {
 	PID, Parent int
 	Args        []string
 	State       byte // R, S, D, Z, …
+	// Born is when it was started, in clock ticks since boot: with the PID it names a process for good.
+	Born string
 }
 
 // Processes lists all of this machine that are not dead.
@@ -36,12 +38,12 @@ func Processes() []Process {
 		// pid (name, which may hold anything) state parent …
 		after := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 		command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if len(after) < 2 || after[0] == "Z" {
+		if len(after) < 20 || after[0] == "Z" {
 			continue
 		}
 		parent, _ := strconv.Atoi(after[1])
 		args := strings.Split(strings.TrimRight(string(command), "\x00"), "\x00")
-		all = append(all, Process{PID: pid, Parent: parent, Args: args, State: after[0][0]})
+		all = append(all, Process{PID: pid, Parent: parent, Args: args, State: after[0][0], Born: after[19]})
 	}
 	return all
 }
@@ -215,4 +217,44 @@ func (a *Agent) WaitForNewPlugin(name string, old int) Process {
 		return nil
 	})
 	return found[0]
+}
+
+// Status is a line of the kernel's /proc/<pid>/status, with single spaces.
+func (p Process) Status(key string) string {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
+	for line := range strings.Lines(string(status)) {
+		if name, value, _ := strings.Cut(line, ":"); name == key {
+			return strings.Join(strings.Fields(value), " ")
+		}
+	}
+	return ""
+}
+
+// Namespace is the process's namespace of a kind, such as `pid:[4026531836]`.
+func (p Process) Namespace(kind string) string {
+	target, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", p.PID, kind))
+	return target
+}
+
+// Cgroups are the process's control groups that an agent made for tasks.
+func (p Process) Cgroups() (groups []string) {
+	all, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", p.PID))
+	for line := range strings.Lines(string(all)) {
+		if strings.Contains(line, "nomad") {
+			groups = append(groups, strings.TrimSpace(line))
+		}
+	}
+	return groups
+}
+
+// Ancestry is a process and those above it.
+func Ancestry(process Process) (line []Process) {
+	all := map[int]Process{}
+	for _, one := range Processes() {
+		all[one.PID] = one
+	}
+	for at, found := process, true; found; at, found = all[at.Parent] {
+		line = append(line, at)
+	}
+	return line
 }

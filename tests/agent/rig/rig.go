@@ -30,8 +30,8 @@ func agentBinary() string { return filepath.Join(home(), "bin", "agent") }
 // ExampleBinary is Nomad's example device plugin.
 func ExampleBinary() string { return filepath.Join(home(), "bin", "fsdev") }
 
-// yurtBinary is the plugin under test: YURT_BIN, else the debug build.
-func yurtBinary() string {
+// YurtBinary is the plugin under test: YURT_BIN, else the debug build.
+func YurtBinary() string {
 	if path := os.Getenv("YURT_BIN"); path != "" {
 		return path
 	}
@@ -41,27 +41,33 @@ func yurtBinary() string {
 // Needs ends the test early where a tool is missing: skipped with one line on a laptop, failed under CI=true.
 func Needs(t testing.TB, paths ...string) {
 	t.Helper()
-	missing := func(format string, args ...any) {
-		t.Helper()
-		if os.Getenv("CI") == "true" {
-			t.Fatalf(format, args...)
-		}
-		t.Skipf(format, args...)
-	}
 	if os.Geteuid() != 0 {
-		missing("needs root: raw_exec tasks and the agent's cgroups")
+		Missing(t, "needs root: raw_exec tasks and the agent's cgroups")
 	}
 	for _, path := range append([]string{agentBinary()}, paths...) {
 		if _, err := os.Stat(path); err != nil {
-			missing("%v (built by tests/agent/run.sh)", err)
+			Missing(t, "%v (built by tests/agent/run.sh)", err)
 		}
 	}
 }
 
-// scratch is a new directory with a short name: unix socket paths must fit into 107 bytes.
-func scratch(t testing.TB) string {
+// Missing ends the test because a tool is not there: skipped on a laptop, failed under CI=true.
+func Missing(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+// Scratch is a new directory with a short name: unix socket paths must fit into 107 bytes.
+func Scratch(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "yd")
+	if err == nil {
+		// Tasks without isolation run in there, as nobody.
+		err = os.Chmod(dir, 0o755)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
