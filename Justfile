@@ -33,6 +33,10 @@ rig *ARGS:
 agent *ARGS:
     tests/agent/run.sh {{ARGS}}
 
+# The task driver's tests in a VM with control groups v2 and Debian's kernel, under emulation. Debian's apt; no root, no KVM.
+vm *ARGS:
+    tests/vm/run.sh {{ARGS}}
+
 # Side by side with Nomad's own example plugin, and the cost of a policy call beside bare wasmtime.
 bench *ARGS:
     benches/run.sh {{ARGS}}

@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# Boots a VM with control groups v2 once and runs cases in it; its files are this machine's. tests/vm/README.md says more.
+#
+#   tests/vm/run.sh [CASE…] [-- ARGUMENTS]   all cases or those named; ARGUMENTS go to the test programs: a filter, --test-threads=1
+#   tests/vm/run.sh exec PROGRAM [ARGUMENT…]   a program instead, whose exit code is then this one's
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../.."
+target=$(mkdir -p "${CARGO_TARGET_DIR:-target}" && cd "${CARGO_TARGET_DIR:-target}" && pwd)
+kit=$target/vm
+run=$kit/run
+step() { printf -- '--- %s (%d s)\n' "$1" "$SECONDS"; }
+missing() {
+    if [ "${CI:-}" = true ]; then
+        echo "tests/vm: failed: $1" >&2
+        exit 1
+    fi
+    echo "tests/vm: skipped: $1" >&2
+    exit 0
+}
+usage() { sed -n '4,5s/^# *//p' "$0" >&2; exit 2; }
+
+[ "$(uname -sm)" = "Linux x86_64" ] || missing "the VM runs this machine's programs, and is x86-64 Linux"
+for tool in apt-get dpkg-deb flock python3; do command -v $tool >/dev/null || missing "needs $tool, as Debian has it"; done
+[[ ! $here$target =~ [[:space:],] ]] || missing "blanks and commas in paths do not reach the VM: $here, $target"
+
+# The script of a case that is test programs of a package. cargo says where each is; it runs in the folder where cargo would run it.
+tests() {
+    cargo test --quiet --locked --no-run --message-format=json "$@" | python3 -c '
+import json, os, shlex, sys
+tests = [said for said in map(json.loads, sys.stdin) if said.get("executable") and said["profile"]["test"]]
+for test in tests:
+    folder = os.path.dirname(test["manifest_path"])
+    run = ["env", "CARGO_MANIFEST_DIR=" + folder, test["executable"], *sys.argv[1:]]
+    print("cd", shlex.quote(folder), "&&", shlex.join(run), "|| failed=$?")
+print("exit ${failed:-0}")
+sys.exit(not tests)' "${arguments[@]}"
+}
+script() {
+    case $1 in
+        smoke) echo "exec $(printf %q "$here/smoke.sh")" ;;
+        keeper) tests --package yurt-keeper ;;
+        task) tests --package yurt-task ;;
+        driver) tests --package yurt-conformance --test driver ;;
+        *) usage ;;
+    esac
+}
+
+cases=() arguments=() program=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        exec) shift; [ $# -gt 0 ] || usage; program=$(printf '%q ' "$@"); break ;;
+        --) shift; arguments=("$@"); break ;;
+        -*) usage ;;
+        *) cases+=("$1"); shift ;;
+    esac
+done
+
+mkdir -p "$kit"
+exec 9>"$kit/lock"
+flock 9
+rm -rf "$run"
+mkdir -p "$run"
+if [ -n "$program" ]; then
+    cases=(exec)
+    echo "cd $(printf %q "$PWD") && exec $program" >"$run/exec.sh"
+else
+    [ ${#cases[@]} -gt 0 ] || cases=(smoke keeper task driver)
+    step "test programs"
+    # By itself: built together with the tests, it would share features with them that it does not have by itself.
+    cargo build --quiet --locked --package yurt
+    for name in "${cases[@]}"; do script "$name" >"$run/$name.sh"; done
+fi
+step "kit"
+"$here/kit.sh" "$kit" || missing "could not get what the VM is made of, see above"
+
+printf '%s\n' "${cases[@]}" >"$run/cases"
+cat >"$run/settings" <<SETTINGS
+export kit=$(printf %q "$kit") patience=${YURT_VM_CASE_SECONDS:-420}
+export PATH=\$PATH:$(printf %q "$target/debug:$PATH") CI=${CI:-} YURT_BIN=$(printf %q "${YURT_BIN:-$target/debug/yurt}")
+export YURT_TEST_PATIENCE=${YURT_TEST_PATIENCE:-10} RUST_BACKTRACE=${RUST_BACKTRACE:-0}
+SETTINGS
+
+qemu=qemu-system-x86_64 data=() libraries=''
+if ! command -v $qemu >/dev/null; then
+    root=$kit/root
+    qemu=$root/usr/bin/$qemu data=(-L "$root/usr/share/qemu" -L "$root/usr/share/seabios" -L "$root/usr/lib/ipxe/qemu")
+    libraries=$root/usr/lib/x86_64-linux-gnu:$root/lib/x86_64-linux-gnu
+fi
+step "boot"
+# What the kernel says goes to a file. The first port is what the cases print, the second how they end.
+LD_LIBRARY_PATH=$libraries timeout --foreground "${YURT_VM_SECONDS:-900}" "$qemu" "${data[@]}" \
+    -machine q35 -accel "${YURT_VM_ACCEL:-tcg,thread=multi}" -cpu max -smp 2 -m "${YURT_VM_MEMORY:-2048}" \
+    -nodefaults -no-user-config -display none -no-reboot \
+    -kernel "$kit"/kernel/boot/vmlinuz-* -initrd "$kit/initramfs" -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
+    -serial "file:$run/kernel.log" -device virtio-serial-pci \
+    -chardev file,id=output,append=on,path=>(exec tee "$run/output") -device virtserialport,chardev=output,name=output \
+    -chardev "file,id=verdicts,path=$run/verdicts" -device virtserialport,chardev=verdicts,name=verdicts \
+    -append "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable no_timer_check random.trust_cpu=on cgroup_no_v1=all yurt.guest=$here/guest.sh yurt.run=$run" \
+    </dev/null || echo "tests/vm: QEMU ended with $?" >&2
+wait $! # for the last words
+
+touch "$run/verdicts"
+if [ -n "$program" ]; then
+    read -r _ status _ <"$run/verdicts" || { tail -20 "$run/kernel.log" >&2; exit 125; }
+    exit "$status"
+fi
+printf '\n'
+bad=0
+for name in "${cases[@]}"; do
+    read -r _ status seconds < <(grep "^$name " "$run/verdicts") || { status=none seconds=-; }
+    case $status in
+        0) said=passed ;;
+        none) said="never ended" bad=1 ;;
+        *) said="FAILED: $status" bad=1 ;;
+    esac
+    printf '%-8s %4s s  %s\n' "$name" "$seconds" "$said"
+done
+grep -q . "$run/verdicts" || tail -20 "$run/kernel.log" >&2
+step "done"
+exit $bad
