@@ -57,6 +57,8 @@ async fn events_come_in_order_to_every_stream_and_a_stream_ends_with_its_caller(
     let mut served = served().await;
     let mut slow = soon(served.driver.events()).await.unwrap();
     let mut fast = soon(served.driver.events()).await.unwrap();
+    // A call is made before it has arrived.
+    until(|| served.fake.events.receiver_count() == 2).await;
     for n in 0..20 {
         served.fake.events.send(event(&n.to_string())).unwrap();
     }
