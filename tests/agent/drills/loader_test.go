@@ -179,6 +179,10 @@ func wantNoComplaint(t *testing.T, agent *rig.Agent) {
 		"error encountered while scanning stdout",
 	} {
 		for _, line := range agent.Log.Find(complaint) {
+			if strings.Contains(line.Raw, "task_hook.logmon") {
+				// The agent's own collector of logs, which it took over from an agent before it.
+				continue
+			}
 			t.Errorf("the agent complains: %s", line.Raw)
 		}
 	}
