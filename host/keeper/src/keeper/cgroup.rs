@@ -1,4 +1,5 @@
-//! The control groups of the task, by their directories: entering them, counting who was killed for memory, groups for commands.
+//! The control groups of the task, by their directories: entering them, counting who was killed for memory, killing, groups for
+//! commands below them.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -12,119 +13,150 @@ use rustix::process::{Pid, Signal, kill_process};
 use yurt_keeper::Step;
 
 use crate::failure::{During as _, Outcome};
-use crate::plan::Plan;
 
-/// Lets the calling process, which has one thread, enter a control group of version 1. By `tasks` and not by `cgroup.procs`: before the
-/// kernel moves a whole process it waits for every processor to pass a quiet point, some 10 ms.
-pub(crate) fn enter(dir: BorrowedFd<'_>, name: &str) -> Outcome<()> {
-    write(dir, "tasks", b"0").during(Step::Cgroup, name)
+/// How long a freezer of version 1 gets to hold everybody, in milliseconds. Killing goes on in any case, and is repeated.
+const FREEZING: u32 = 10;
+
+/// All that the task is in.
+pub(crate) struct Groups(pub(crate) Vec<Group>);
+
+/// One of them.
+pub(crate) struct Group {
+    pub(crate) dir: OwnedFd,
+    /// As the host sees it, for people.
+    pub(crate) path: String,
+    /// Of version 1; none: it is one of version 2.
+    pub(crate) controller: Option<String>,
 }
 
-/// How many processes were killed because the memory of the group was used up, ever.
-pub(crate) fn oom_kills(plan: &Plan) -> u64 {
-    let count = |dir: &OwnedFd, file| {
-        let text = read(dir.as_fd(), file).ok()?;
-        text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
-    };
-    let memory = plan.start.controllers.iter().position(|name| name == "memory");
-    let found = match (&plan.cgroup_v2, memory.and_then(|at| plan.cgroups_v1.get(at))) {
-        (Some(dir), _) => count(dir, "memory.events"),
-        (None, Some(dir)) => count(dir, "memory.oom_control"),
-        (None, None) => None,
-    };
-    found.unwrap_or_default()
-}
+impl Groups {
+    /// The one of version 2.
+    pub(crate) fn unified(&self) -> Option<&OwnedFd> {
+        self.0.iter().find(|group| group.controller.is_none()).map(|group| &group.dir)
+    }
 
-/// Nobody is left in the group. Unknown is no.
-pub(crate) fn is_empty(plan: &Plan) -> bool {
-    match (&plan.cgroup_v2, freezer(plan)) {
-        (Some(dir), _) => read(dir.as_fd(), "cgroup.events").is_ok_and(|text| text.contains("populated 0")),
-        (None, Some(dir)) => read(dir.as_fd(), "cgroup.procs").is_ok_and(|text| text.is_empty()),
-        (None, None) => false,
+    fn of(&self, controller: &str) -> Option<&OwnedFd> {
+        self.0.iter().find(|group| group.controller.as_deref() == Some(controller)).map(|group| &group.dir)
+    }
+
+    /// Lets the calling process, which has one thread, enter those of version 1, a command its own in place of the task's; and the one
+    /// of version 2 if it was not born there.
+    ///
+    /// Those of version 1 by `tasks` and not by `cgroup.procs`: before the kernel moves a whole process it waits for every processor to
+    /// pass a quiet point, some 10 ms.
+    pub(crate) fn enter(&self, own: Option<&Own>, born_there: bool) -> Outcome<()> {
+        for group in &self.0 {
+            let own = own.filter(|own| match &group.controller {
+                Some(controller) => !own.unified && controller == "freezer",
+                None => own.unified,
+            });
+            let (dir, path) = own.map_or((&group.dir, group.path.clone()), |own| (&own.dir, own.path(&group.path)));
+            let file = if group.controller.is_some() { "tasks" } else { "cgroup.procs" };
+            if group.controller.is_some() || !born_there {
+                write(dir.as_fd(), file, b"0").during(Step::Cgroup, path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many processes were killed because the memory of the group was used up, ever. The kernel counts before it kills.
+    pub(crate) fn oom_kills(&self) -> u64 {
+        let count = |dir: &OwnedFd, file| {
+            let text = read(dir.as_fd(), file).ok()?;
+            text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
+        };
+        match (self.of("memory"), self.unified()) {
+            (Some(dir), _) => count(dir, "memory.oom_control"),
+            (None, Some(dir)) => count(dir, "memory.events"),
+            (None, None) => None,
+        }
+        .unwrap_or_default()
+    }
+
+    /// Where processes are held and killed, and whether it is of version 2.
+    fn killing(&self) -> Option<(&OwnedFd, bool)> {
+        self.of("freezer").map(|dir| (dir, false)).or(self.unified().map(|dir| (dir, true)))
+    }
+
+    /// Kills everything that is in the task's group now. False: there is none in which that could be done. Not at one blow: the group may
+    /// be used again, see `launch::make`.
+    pub(crate) fn kill(&self) -> bool {
+        self.killing().map(|(dir, unified)| kill(dir.as_fd(), unified)).is_some()
     }
 }
 
-/// Of version 1 the one in which processes are counted and killed.
-pub(crate) fn freezer(plan: &Plan) -> Option<&OwnedFd> {
-    let at = plan.start.controllers.iter().position(|name| name == "freezer")?;
-    plan.cgroups_v1.get(at)
-}
-
-/// The group of one command, below the task's.
+/// The group of one command, below the task's. Removed at the latest when this is dropped and nobody is left in it.
 pub(crate) struct Own {
     parent: OwnedFd,
     name: String,
-    pub(crate) dir: OwnedFd,
-    v2: bool,
+    dir: OwnedFd,
+    unified: bool,
 }
 
 impl Own {
     /// Makes it; none where the task has none.
-    pub(crate) fn make(plan: &Plan, number: u64) -> Outcome<Option<Own>> {
-        let (parent, v2) = match (&plan.cgroup_v2, freezer(plan)) {
-            (Some(dir), _) => (dir, true),
-            (None, Some(dir)) => (dir, false),
-            (None, None) => return Ok(None),
-        };
+    pub(crate) fn make(groups: &Groups, number: u64) -> Outcome<Option<Own>> {
+        let Some((parent, unified)) = groups.killing() else { return Ok(None) };
         let name = format!("exec-{number}.scope");
         match mkdirat(parent, &name, Mode::from_raw_mode(0o755)) {
+            // A keeper that was killed may have left it.
             Ok(()) | Err(Errno::EXIST) => {}
             Err(why) => return Err(why).during(Step::Cgroup, name),
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = openat(parent, &name, flags, Mode::empty()).during(Step::Cgroup, &name)?;
         let parent = parent.try_clone().during(Step::Cgroup, &name)?;
-        Ok(Some(Own { parent, name, dir, v2 }))
+        Ok(Some(Own { parent, name, dir, unified }))
     }
 
-    pub(crate) fn is_v2(&self) -> bool {
-        self.v2
+    /// For a clone into it.
+    pub(crate) fn unified(&self) -> Option<BorrowedFd<'_>> {
+        self.unified.then(|| self.dir.as_fd())
     }
 
-    /// Kills everything in it.
+    fn path(&self, parent: &str) -> String {
+        format!("{parent}/{}", self.name)
+    }
+
+    /// Kills everything that is in it now.
     pub(crate) fn kill(&self) {
-        kill(self.dir.as_fd(), self.v2);
-    }
-
-    /// Removes it; false while somebody is in there.
-    pub(crate) fn remove(&self) -> bool {
-        !matches!(unlinkat(&self.parent, &self.name, AtFlags::REMOVEDIR), Err(Errno::BUSY))
-    }
-}
-
-/// Kills everything in the task's group, as far as there is one.
-pub(crate) fn kill_task(plan: &Plan) {
-    match (&plan.cgroup_v2, freezer(plan)) {
-        (Some(dir), _) => kill(dir.as_fd(), true),
-        (None, Some(dir)) => kill(dir.as_fd(), false),
-        (None, None) => {}
-    }
-}
-
-/// Bounded: what the kernel does not let go of stays.
-fn kill(dir: BorrowedFd<'_>, v2: bool) {
-    if v2 && write(dir, "cgroup.kill", b"1").is_ok() {
-        return;
-    }
-    for _ in 0..20 {
-        if !v2 {
-            // Nobody can fork while all are being killed.
-            let _ = write(dir, "freezer.state", b"FROZEN");
+        if !(self.unified && write(self.dir.as_fd(), "cgroup.kill", b"1").is_ok()) {
+            kill(self.dir.as_fd(), self.unified);
         }
-        let processes = read(dir, "cgroup.procs").unwrap_or_default();
-        let mut any = false;
-        for pid in processes.lines().filter_map(|line| Pid::from_raw(line.trim().parse().ok()?)) {
-            any = true;
+    }
+
+    /// False: somebody is still in it.
+    pub(crate) fn remove(&self) -> bool {
+        !matches!(unlinkat(&self.parent, &self.name, AtFlags::REMOVEDIR), Err(Errno::BUSY | Errno::NOTEMPTY))
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// One round: whoever is born meanwhile takes another one.
+fn kill(dir: BorrowedFd<'_>, unified: bool) {
+    let (file, hold, release, held) = match unified {
+        true => ("cgroup.freeze", "1", "0", ("cgroup.events", "frozen 1")),
+        false => ("freezer.state", "FROZEN", "THAWED", ("freezer.state", "FROZEN")),
+    };
+    if write(dir, file, hold.as_bytes()).is_ok() {
+        for _ in 0..FREEZING {
+            if read(dir, held.0).is_ok_and(|text| text.contains(held.1)) {
+                break;
+            }
+            sleep(Duration::from_millis(1));
+        }
+    }
+    for pid in read(dir, "cgroup.procs").unwrap_or_default().lines() {
+        if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, Signal::KILL);
         }
-        if !v2 {
-            let _ = write(dir, "freezer.state", b"THAWED");
-        }
-        if !any {
-            return;
-        }
-        sleep(Duration::from_millis(1));
     }
+    let _ = write(dir, file, release.as_bytes());
 }
 
 fn read(dir: BorrowedFd<'_>, file: &str) -> io::Result<String> {

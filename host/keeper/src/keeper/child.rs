@@ -3,77 +3,115 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
 use prost::Message as _;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Gid, Uid};
-use rustix::thread::{CapabilitySet, CapabilitySets};
-use yurt_keeper::{Failed, Privileges, ResourceLimit, Step};
+use rustix::process::{DumpableBehavior, Gid, Uid, set_dumpable_behavior};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, LinkNameSpaceType, UnshareFlags, capabilities, configure_capability_in_ambient_set,
+    move_into_link_name_space, remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities,
+    set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
+use yurt_keeper::{Failed, Privileges, ResourceLimit, Start, Step};
 
 use crate::failure::{During as _, Failure, Outcome};
 use crate::plan::Plan;
-use crate::{cgroup, init, root, sys, wire};
+use crate::root::Root;
+use crate::{init, sys, wire};
 
-/// First byte of what a child reports: ready to go, or a [`Failed`].
-pub(crate) const READY: u8 = b'R';
-pub(crate) const FAILED: u8 = b'F';
+/// First byte of what a child reports: ready to go; a [`Failed`]; a terminal comes with it.
+const READY: u8 = b'R';
+const FAILED: u8 = b'F';
+pub(crate) const TERMINAL: u8 = b'T';
 
-/// The clone's child. `report` closes when the task's program runs; `link` is init's way to the keeper.
-pub(crate) fn run(plan: &Plan, report: OwnedFd, link: Option<OwnedFd>) -> ! {
-    let outcome = become_task(plan, &report, link);
-    let Err(Failure(failed)) = outcome;
+/// Reads a report: whether the child is ready; false: it is a program now, or gone.
+pub(crate) fn word(bytes: &[u8]) -> Outcome<bool> {
+    match bytes.split_first() {
+        None => Ok(false),
+        Some((&FAILED, failed)) => Err(Failure(Failed::decode(failed).unwrap_or_default())),
+        Some(_) => Ok(true),
+    }
+}
+
+/// The last word of a child that cannot go on.
+pub(crate) fn give_up(report: &OwnedFd, Failure(failed): Failure) -> ! {
     let mut bytes = vec![FAILED];
     bytes.extend(failed.encode_to_vec());
-    let _ = wire::send(report.as_fd(), &bytes, &[]);
+    let _ = wire::send(report, &bytes, &[]);
     sys::exit_now(127)
 }
 
-fn become_task(plan: &Plan, report: &OwnedFd, link: Option<OwnedFd>) -> Outcome<std::convert::Infallible> {
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    for (dir, name) in plan.cgroups_v1.iter().zip(&plan.start.controllers) {
-        cgroup::enter(dir.as_fd(), name)?;
-    }
+/// The clone's child. `report` closes when the task's program runs; `link` is init's way to the keeper.
+pub(crate) fn run(plan: &Plan, born_there: bool, report: &OwnedFd, link: OwnedFd) -> ! {
+    let failure = match get_ready(plan, born_there, report, link) {
+        Ok(()) => execute(&plan.start.argv, &plan.start.env),
+        Err(failure) => failure,
+    };
+    give_up(report, failure)
+}
+
+fn get_ready(plan: &Plan, born_there: bool, report: &OwnedFd, link: OwnedFd) -> Outcome<()> {
+    let start = &plan.start;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    plan.groups.enter(None, born_there)?;
+    oom_score(start.oom_score_adj)?;
     if let Some(network) = &plan.network {
-        let kind = Some(rustix::thread::LinkNameSpaceType::Network);
-        rustix::thread::move_into_link_name_space(network.as_fd(), kind).during(Step::Network, "its file")?;
+        move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+            .during(Step::Network, "its file")?;
     }
-    if plan.isolated() {
-        root::enter(plan)?;
+    let root = plan.root.as_ref().map(|root| Root::gather(root, start)).transpose()?;
+    sys::unshare(namespaces(start, root.is_some())).during(Step::Namespaces, "unshare")?;
+    if let Some(root) = root {
+        root.enter(start)?;
     }
-    if let Some(link) = link.filter(|_| plan.with_init()) {
-        init::start(plan, link)?;
+    if plan.with_init() {
+        init::start(plan, &link)?;
     }
-    limits(&plan.start.limits, plan.start.oom_score_adj)?;
+    drop(link);
+    limits(&start.limits)?;
     session()?;
     if let Some((stdout, stderr)) = &plan.streams {
         streams(stdout, stderr)?;
     }
-    privileges(&plan.privileges)?;
-    work_dir(&plan.start.work_dir)?;
-    ready(report)?;
-    Err(execute(&plan.start.argv, &plan.start.env))
+    settle(plan)?;
+    await_word(report)
+}
+
+/// Those that are not made by the clone.
+fn namespaces(start: &Start, private_root: bool) -> UnshareFlags {
+    let kinds = [
+        (private_root, UnshareFlags::NEWNS),
+        (start.private_ipc, UnshareFlags::NEWIPC),
+        (start.private_uts, UnshareFlags::NEWUTS),
+    ];
+    kinds.into_iter().filter(|(wanted, _)| *wanted).map(|(_, kind)| kind).collect()
 }
 
 /// Says that all is ready, and waits for the word to go. A keeper that is gone gives none.
-fn ready(report: &OwnedFd) -> Outcome<()> {
-    wire::send(report.as_fd(), &[READY], &[]).during(Step::State, "the keeper is gone")?;
-    let (word, _) = wire::receive(report.as_fd()).during(Step::State, "the keeper is gone")?;
+fn await_word(report: &OwnedFd) -> Outcome<()> {
+    wire::send(report, &[READY], &[]).during(Step::State, "the keeper is gone")?;
+    let (word, _) = wire::receive(report).during(Step::State, "the keeper is gone")?;
     if word.is_empty() { sys::exit_now(127) } else { Ok(()) }
 }
 
+/// Whom the kernel ends first when memory is short. Of what it is already nothing is written, since that may take a privilege.
+pub(crate) fn oom_score(wanted: i32) -> Outcome<()> {
+    let path = "/proc/self/oom_score_adj";
+    if fs::read_to_string(path).is_ok_and(|is| is.trim().parse() == Ok(wanted)) {
+        return Ok(());
+    }
+    fs::write(path, wanted.to_string()).during(Step::OomScore, wanted)
+}
+
 /// Limits of the process itself, while it may still raise them.
-pub(crate) fn limits(limits: &[ResourceLimit], oom_score_adj: i32) -> Outcome<()> {
+pub(crate) fn limits(limits: &[ResourceLimit]) -> Outcome<()> {
     for limit in limits {
         let detail = format!("{} to {}:{}", limit.resource, limit.soft, limit.hard);
         sys::limit(limit.resource, limit.soft, limit.hard).during(Step::Limit, detail)?;
     }
-    match fs::write("/proc/self/oom_score_adj", oom_score_adj.to_string()) {
-        // Without privileges it may only be raised, and without /proc there is none.
-        Err(why) if oom_score_adj == 0 && why.kind() != io::ErrorKind::Other => Ok(()),
-        other => other.during(Step::OomScore, oom_score_adj),
-    }
+    Ok(())
 }
 
 /// A session and a process group of its own.
@@ -82,58 +120,77 @@ pub(crate) fn session() -> Outcome<()> {
 }
 
 fn streams(stdout: &OwnedFd, stderr: &OwnedFd) -> Outcome<()> {
-    // 0 is /dev/null already, and stays.
-    sys::put_at(stdout.as_fd(), 1).during(Step::Streams, "stdout")?;
-    sys::put_at(stderr.as_fd(), 2).during(Step::Streams, "stderr")
+    // That of the task's own root.
+    let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let null = null.during(Step::Streams, "/dev/null")?;
+    for (number, stream) in (0..).zip([&null, stdout, stderr]) {
+        sys::put_at(stream.as_fd(), number).during(Step::Streams, number)?;
+    }
+    Ok(())
+}
+
+/// The last of what task and commands have in common: who they are, where they begin, what they find set.
+pub(crate) fn settle(plan: &Plan) -> Outcome<()> {
+    privileges(&plan.privileges)?;
+    // As the user that it is now: nobody is put where he could not have gone.
+    let dir = &plan.start.work_dir;
+    if !dir.is_empty() {
+        rustix::process::chdir(dir.as_slice()).during(Step::WorkDir, String::from_utf8_lossy(dir))?;
+    }
+    sys::close_on_execute(3);
+    sys::default_signals();
+    Ok(())
 }
 
 /// User, groups and capabilities. The bounding set first, which takes a capability itself; the ambient ones last, which take that they
 /// are permitted.
 pub(crate) fn privileges(wanted: &Privileges) -> Outcome<()> {
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     if wanted.change {
-        let bounding = CapabilitySet::from_bits_retain(wanted.bounding);
-        for capability in CapabilitySet::all().difference(bounding).iter() {
-            match rustix::thread::remove_capability_from_bounding_set(capability) {
+        // Also those that this program has no name for.
+        let unbound = (0..64).map(|number| 1 << number).filter(|bit| wanted.bounding & bit == 0);
+        for capability in unbound.map(CapabilitySet::from_bits_retain) {
+            match remove_capability_from_bounding_set(capability) {
                 // One that this kernel does not know.
                 Ok(()) | Err(Errno::INVAL) => {}
                 Err(why) => return Err(why).during(Step::Capabilities, format_args!("{capability:?}")),
             }
         }
         let groups: Vec<Gid> = wanted.groups.iter().map(|group| Gid::from_raw(*group)).collect();
-        rustix::thread::set_thread_groups(&groups).during(Step::Groups, format_args!("{:?}", wanted.groups))?;
+        set_thread_groups(&groups).during(Step::Groups, format_args!("{:?}", wanted.groups))?;
         let gid = Gid::from_raw(wanted.gid);
-        rustix::thread::set_thread_res_gid(gid, gid, gid).during(Step::Groups, wanted.gid)?;
-        let ambient = CapabilitySet::from_bits_retain(wanted.ambient & wanted.bounding);
-        if wanted.uid != 0 && !ambient.is_empty() {
-            rustix::thread::set_keep_capabilities(true).during(Step::Capabilities, "keeping them")?;
-        }
+        set_thread_res_gid(gid, gid, gid).during(Step::Groups, wanted.gid)?;
+        let ambient = CapabilitySet::from_bits_retain(wanted.ambient);
+        set_keep_capabilities(true).during(Step::Capabilities, "keeping them")?;
         let uid = Uid::from_raw(wanted.uid);
-        rustix::thread::set_thread_res_uid(uid, uid, uid).during(Step::User, wanted.uid)?;
-        let (kept, inheritable) = if wanted.uid == 0 { (bounding, CapabilitySet::empty()) } else { (ambient, ambient) };
+        set_thread_res_uid(uid, uid, uid).during(Step::User, wanted.uid)?;
+        set_keep_capabilities(false).during(Step::Capabilities, "keeping them no longer")?;
+        let (kept, inheritable) = if uid.is_root() {
+            let has = capabilities(None).during(Step::Capabilities, "reading them")?.permitted;
+            (has & CapabilitySet::from_bits_retain(wanted.bounding), CapabilitySet::empty())
+        } else {
+            (ambient, ambient)
+        };
         let sets = CapabilitySets { effective: kept, permitted: kept, inheritable };
-        rustix::thread::set_capabilities(None, sets).during(Step::Capabilities, format_args!("{kept:?}"))?;
-        if wanted.uid != 0 {
+        set_capabilities(None, sets).during(Step::Capabilities, format_args!("{kept:?}"))?;
+        if !uid.is_root() {
             for capability in ambient.iter() {
-                rustix::thread::configure_capability_in_ambient_set(capability, true)
+                configure_capability_in_ambient_set(capability, true)
                     .during(Step::Capabilities, format_args!("{capability:?}"))?;
             }
         }
     }
     if wanted.no_new_privs {
-        rustix::thread::set_no_new_privs(true).during(Step::NoNewPrivileges, "")?;
+        set_no_new_privs(true).during(Step::NoNewPrivileges, "prctl")?;
     }
     Ok(())
 }
 
-pub(crate) fn work_dir(dir: &[u8]) -> Outcome<()> {
-    if dir.is_empty() {
-        return Ok(());
-    }
-    rustix::process::chdir(dir).during(Step::WorkDir, String::from_utf8_lossy(dir))
+/// Nobody of the same user may look into this process, until it is another program.
+pub(crate) fn unreadable() -> rustix::io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
-/// Becomes the program, which is looked up in `PATH` unless it is a path.
+/// Becomes the program, which is looked up in `PATH` unless it is a path. Comes back only with the reason why not.
 pub(crate) fn execute(argv: &[Vec<u8>], env: &[Vec<u8>]) -> Failure {
     let strings =
         |words: &[Vec<u8>]| words.iter().map(|word| CString::new(word.as_slice())).collect::<Result<Vec<_>, _>>();
@@ -141,42 +198,46 @@ pub(crate) fn execute(argv: &[Vec<u8>], env: &[Vec<u8>]) -> Failure {
         return Failure::new(Step::Execute, "an argument or a variable holds a NUL");
     };
     let Some(program) = argv.first() else { return Failure::new(Step::Execute, "there is no program") };
-    sys::default_signals();
-    let name = program.to_string_lossy().into_owned();
     if program.to_bytes().contains(&b'/') {
-        return failed(Step::Execute, sys::execute(program, &argv, &env), name);
+        return not_executed(program, sys::execute(program, &argv, &env));
     }
     let path = env.iter().find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
     let path = path.unwrap_or(b"/usr/local/bin:/usr/bin:/bin");
-    let mut found = None;
+    let mut refused = None;
     for dir in path.split(|byte| *byte == b':').filter(|dir| !dir.is_empty()) {
         let Ok(whole) = CString::new([dir, b"/", program.to_bytes()].concat()) else { continue };
-        let why = sys::execute(&whole, &argv, &env);
-        if why.kind() != io::ErrorKind::NotFound && why.raw_os_error() != Some(libc::ENOTDIR) {
-            found = Some(failed(Step::Execute, why, whole.to_string_lossy().into_owned()));
+        match sys::execute(&whole, &argv, &env) {
+            Errno::NOENT if fs::metadata(as_path(&whole)).is_ok() => return not_executed(&whole, Errno::NOENT),
+            Errno::NOENT | Errno::NOTDIR => {}
+            Errno::ACCESS => {
+                refused.get_or_insert(whole);
+            }
+            why => return not_executed(&whole, why),
         }
     }
-    found.unwrap_or_else(|| {
-        Failure(Failed {
-            step: Step::Lookup.number(),
-            errno: libc::ENOENT,
-            detail: format!("{name} in {}", String::from_utf8_lossy(path)),
-        })
-    })
+    match refused {
+        Some(whole) => not_executed(&whole, Errno::ACCESS),
+        None => {
+            let detail = format!("{} in {}", program.to_string_lossy(), String::from_utf8_lossy(path));
+            Failure(Failed { step: Step::Lookup.number(), errno: libc::ENOENT, detail })
+        }
+    }
 }
 
-fn failed(step: Step, why: io::Error, detail: String) -> Failure {
-    Failure(Failed { step: step.number(), errno: why.raw_os_error().unwrap_or_default(), detail })
+fn not_executed(program: &CString, why: Errno) -> Failure {
+    let mut detail = program.to_string_lossy().into_owned();
+    if why == Errno::NOENT && fs::metadata(as_path(program)).is_ok() {
+        detail += ", which is there, but not its interpreter or loader";
+    }
+    Failure(Failed { step: Step::Execute.number(), errno: why.raw_os_error(), detail })
 }
 
-/// A pair of connected sockets that keep records apart.
-pub(crate) fn pair() -> Outcome<(OwnedFd, OwnedFd)> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .during(Step::Clone, "a socket pair")
+fn as_path(program: &CString) -> &std::path::Path {
+    use std::os::unix::ffi::OsStrExt as _;
+    std::path::Path::new(std::ffi::OsStr::from_bytes(program.to_bytes()))
 }
 
-/// The number of a descriptor, for `/proc/self/fd`.
-pub(crate) fn by_number(fd: BorrowedFd<'_>) -> String {
-    format!("/proc/self/fd/{}", fd.as_raw_fd())
+/// The name of a descriptor.
+pub(crate) fn by_number(fd: impl AsFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
 }

@@ -1,194 +1,253 @@
-//! A command in the task: its namespaces, its control groups, its privileges, its environment. A helper joins the namespaces and makes
-//! the process as a child of the keeper, because who changes its own process id namespace changes it for its children only.
+//! A command in the task: its namespaces, its control groups, its privileges, its environment.
+//!
+//! Its process is our child, born into the task's process ids: for a moment those are the ones that our children get. All else it does
+//! to itself, and all that may take long in a task that is frozen, or hostile, is waited for by nobody here.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
-use prost::Message as _;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Gid, Uid};
-use rustix::process::{Pid, Signal, kill_process_group};
-use rustix::termios::Winsize;
-use rustix::thread::ThreadNameSpaceType;
-use yurt_keeper::{Exec, Failed, Step};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::io::{Errno, ioctl_fionbio};
+use rustix::process::{Pid, Signal, getpid, kill_process};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces};
+use yurt_keeper::{Exec, Step};
 
-use crate::cgroup::{self, Own};
+use crate::cgroup::Own;
 use crate::failure::{During as _, Failure, Outcome};
-use crate::launch::Launched;
 use crate::plan::Plan;
 use crate::sys::{self, Cloned};
-use crate::{child, wire};
+use crate::{child, proc, wire};
 
-/// Longest that making a command may take; a frozen task takes for ever.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two rounds of killing.
+const ROUND: Duration = Duration::from_millis(10);
+/// So many rounds in this pace; then in that of [`LEFT`].
+const ROUNDS: u32 = 200;
+/// How often a group is looked at in which something was left in the background.
+const LEFT: Duration = Duration::from_secs(5);
 
-/// A command that runs.
+/// A command, from its first moment until nothing of it is left that is ours to remove.
 pub(crate) struct Command {
+    /// Whose connection it came over; none: nobody's any more.
+    pub(crate) owner: Option<u64>,
     pub(crate) pid: i32,
-    pub(crate) own: Option<Own>,
+    pidfd: OwnedFd,
+    own: Option<Own>,
+    /// Open until the program runs.
+    report: Option<OwnedFd>,
+    terminal: Option<OwnedFd>,
+    /// Its process was waited for.
+    ended: bool,
+    /// It is to be killed: rounds so far.
+    doomed: Option<u32>,
+    next: Instant,
+}
+
+/// News of one that was being started.
+pub(crate) enum News {
+    None,
+    /// It runs, perhaps on a terminal.
+    Started(Option<OwnedFd>),
+    Failed(Failure),
 }
 
 impl Command {
-    /// Kills it and everything it started.
-    pub(crate) fn kill(&self) {
-        match &self.own {
-            Some(own) => own.kill(),
-            None => {
-                if let Some(group) = Pid::from_raw(self.pid) {
-                    let _ = kill_process_group(group, Signal::KILL);
+    /// Begins to start one, under a number of its own, for a connection.
+    pub(crate) fn start(
+        plan: &Plan,
+        task: &OwnedFd,
+        exec: &Exec,
+        streams: &[OwnedFd],
+        (number, owner): (u64, u64),
+    ) -> Outcome<Command> {
+        checked(exec, streams)?;
+        let own = Own::make(&plan.groups, number)?;
+        let (report, theirs) = wire::pair()?;
+        ioctl_fionbio(&report, true).during(Step::Clone, "a socket pair")?;
+        match clone(plan, task, own.as_ref())? {
+            (Cloned::Child, born_there) => {
+                drop(report);
+                let failure = match become_command(plan, task, exec, streams, own.as_ref(), born_there, &theirs) {
+                    Ok(()) => child::execute(&exec.argv, &environment(&plan.start.env, &exec.env)),
+                    Err(failure) => failure,
+                };
+                child::give_up(&theirs, failure)
+            }
+            (Cloned::Parent { pid, pidfd }, _) => Ok(Command {
+                owner: Some(owner),
+                pid,
+                pidfd,
+                own,
+                report: Some(report),
+                terminal: None,
+                ended: false,
+                doomed: None,
+                next: Instant::now(),
+            }),
+        }
+    }
+
+    /// What to poll while it is being started.
+    pub(crate) fn report(&self) -> Option<&OwnedFd> {
+        self.report.as_ref()
+    }
+
+    /// What it has reported.
+    pub(crate) fn news(&mut self) -> News {
+        while let Some(report) = &self.report {
+            match wire::receive(report) {
+                Err(Errno::AGAIN) => return News::None,
+                Ok((bytes, mut with)) if bytes.first() == Some(&child::TERMINAL) => self.terminal = with.pop(),
+                Ok((bytes, _)) => {
+                    self.report = None;
+                    return match child::word(&bytes) {
+                        Ok(_) => News::Started(self.terminal.take()),
+                        Err(failure) => News::Failed(failure),
+                    };
+                }
+                Err(why) => {
+                    self.report = None;
+                    return Err::<(), _>(why)
+                        .during(Step::Clone, "its report")
+                        .map_or_else(News::Failed, |()| News::None);
                 }
             }
         }
+        News::None
+    }
+
+    /// Its process has ended. What it left running in the background may go on.
+    pub(crate) fn ended(&mut self) {
+        self.ended = true;
+        self.next = Instant::now();
+    }
+
+    /// Kills it and everything it started, now and until nothing is left.
+    pub(crate) fn kill(&mut self) {
+        self.doomed.get_or_insert(0);
+        self.next = Instant::now();
+    }
+
+    /// Its owner is gone.
+    pub(crate) fn abandoned(&mut self) {
+        self.owner = None;
+        if self.ended { self.next = Instant::now() } else { self.kill() }
+    }
+
+    /// When [`Command::is_over`] should be asked again.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        (self.doomed.is_some() || self.ended).then_some(self.next)
+    }
+
+    /// Goes on killing if it is time. True: nothing is left of it that is ours to look after.
+    pub(crate) fn is_over(&mut self) -> bool {
+        let now = Instant::now();
+        if self.next().is_none_or(|next| now < next) {
+            return false;
+        }
+        self.next = now + LEFT;
+        let mut found = false;
+        if let Some(rounds) = &mut self.doomed {
+            *rounds += 1;
+            self.next = now + if *rounds < ROUNDS { ROUND } else { LEFT };
+            if !self.ended {
+                let _ = sys::send_signal(self.pidfd.as_fd(), libc::SIGKILL);
+            }
+            match &self.own {
+                Some(own) => own.kill(),
+                None => found = kill_tree(self.pid),
+            }
+        }
+        // Without a group nothing tells what was left in the background, so that it can be killed as long as somebody may ask for it.
+        let left = self.own.as_ref().map_or(self.owner.is_some() && self.doomed.is_none(), |own| !own.remove());
+        self.ended && !found && !left
     }
 }
 
-/// Starts a command. With a terminal its other end comes back.
-pub(crate) fn start(
-    plan: &Plan,
-    task: &Launched,
-    exec: &Exec,
-    streams: &[OwnedFd],
-    number: u64,
-) -> Outcome<(Command, Option<OwnedFd>)> {
-    if !exec.tty && streams.len() != 3 {
-        return Err(Failure::new(Step::Streams, "three descriptors must come with a command"));
+fn checked(exec: &Exec, streams: &[OwnedFd]) -> Outcome<()> {
+    if streams.len() != if exec.tty { 0 } else { 3 } {
+        let why = format!("{} descriptors came with the command", streams.len());
+        return Err(Failure::new(Step::Streams, why));
     }
     if exec.argv.first().is_none_or(Vec::is_empty) {
         return Err(Failure::new(Step::Lookup, "there is no program"));
     }
-    let own = Own::make(plan, number)?;
-    let made = make(plan, task, exec, streams, own.as_ref());
-    match made {
-        Ok((pid, terminal)) => Ok((Command { pid, own }, terminal)),
-        Err(why) => {
-            if let Some(own) = own {
-                own.kill();
-                own.remove();
-            }
-            Err(why)
-        }
+    if exec.argv.iter().chain(&exec.env).any(|text| text.contains(&0)) {
+        return Err(Failure::new(Step::Record, "an argument or a variable holds a NUL"));
     }
+    Ok(())
 }
 
-fn make(
-    plan: &Plan,
-    task: &Launched,
-    exec: &Exec,
-    streams: &[OwnedFd],
-    own: Option<&Own>,
-) -> Outcome<(i32, Option<OwnedFd>)> {
-    let (report, theirs) = child::pair()?;
-    let helper = match sys::clone(0, None).during(Step::Clone, "a helper")? {
-        Cloned::Child => {
-            drop(report);
-            let Err(Failure(failed)) = help(plan, task, exec, streams, own, &theirs);
-            let mut bytes = vec![child::FAILED];
-            bytes.extend(failed.encode_to_vec());
-            let _ = wire::send(theirs.as_fd(), &bytes, &[]);
-            sys::exit_now(127)
-        }
-        Cloned::Parent { pidfd, .. } => pidfd,
+/// Makes the process, among the task's process ids, in its own group of version 2; says whether the latter came about.
+fn clone(plan: &Plan, task: &OwnedFd, own: Option<&Own>) -> Outcome<(Cloned, bool)> {
+    let back = plan.start.private_pid.then(|| {
+        let ours = rustix::fs::open("/proc/self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let ours = ours.during(Step::Join, "our own process ids")?;
+        move_into_thread_name_spaces(task.as_fd(), ThreadNameSpaceType::PROCESS_ID)
+            .during(Step::Join, "the task's process ids")?;
+        Ok(ours)
+    });
+    let back = back.transpose()?;
+    let cloned = match own.and_then(Own::unified).map(|dir| sys::clone(false, Some(dir))) {
+        Some(Ok(cloned)) => Ok((cloned, true)),
+        Some(Err(_)) | None => sys::clone(false, None).map(|cloned| (cloned, false)),
     };
-    drop(theirs);
-    let until = Instant::now() + PATIENCE;
-    let (mut pid, mut terminal) = (None, None);
-    loop {
-        let heard = heard(&report, until);
-        if heard.is_err() {
-            let _ = rustix::process::pidfd_send_signal(&helper, Signal::KILL);
-        }
-        let (bytes, mut with) = heard?;
-        match bytes.split_first() {
-            Some((b'P', number)) => pid = number.try_into().ok().map(i32::from_le_bytes),
-            Some((b'T', _)) => terminal = with.pop(),
-            Some((_, failed)) => return Err(Failure(Failed::decode(failed).unwrap_or_default())),
-            None => break,
-        }
+    if let Some(ours) = &back
+        && !matches!(cloned, Ok((Cloned::Child, _)))
+    {
+        move_into_link_name_space(ours.as_fd(), Some(LinkNameSpaceType::ProcessID))
+            .during(Step::Join, "our own process ids")?;
     }
-    let pid = pid.ok_or_else(|| Failure::new(Step::Clone, "the helper ended without a word"))?;
-    Ok((pid, terminal))
-}
-
-fn heard(report: &OwnedFd, until: Instant) -> Outcome<(Vec<u8>, Vec<OwnedFd>)> {
-    let left = until.saturating_duration_since(Instant::now());
-    let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-    let mut fds = [PollFd::from_borrowed_fd(report.as_fd(), PollFlags::IN)];
-    match poll(&mut fds, Some(&left)) {
-        Ok(0) => Err(Failure::new(Step::Join, format_args!("no answer within {PATIENCE:?}"))),
-        _ => wire::receive(report.as_fd()).during(Step::Join, "the helper"),
-    }
-}
-
-/// The helper: in the task's namespaces it makes the command's process, and ends.
-fn help(
-    plan: &Plan,
-    task: &Launched,
-    exec: &Exec,
-    streams: &[OwnedFd],
-    own: Option<&Own>,
-    report: &OwnedFd,
-) -> Outcome<std::convert::Infallible> {
-    let own_v1 = own.filter(|own| !own.is_v2());
-    for (dir, name) in plan.cgroups_v1.iter().zip(&plan.start.controllers) {
-        let dir = own_v1.filter(|_| name == "freezer").map_or(dir, |own| &own.dir);
-        cgroup::enter(dir.as_fd(), name)?;
-    }
-    let start = &plan.start;
-    let kinds = [
-        (plan.isolated(), ThreadNameSpaceType::MOUNT),
-        (start.private_pid, ThreadNameSpaceType::PROCESS_ID),
-        (start.private_ipc, ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION),
-        (start.private_uts, ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME),
-        (plan.network.is_some(), ThreadNameSpaceType::NETWORK),
-    ];
-    let kinds =
-        kinds.into_iter().filter(|(wanted, _)| *wanted).fold(ThreadNameSpaceType::empty(), |all, (_, kind)| all | kind);
-    if !kinds.is_empty() {
-        rustix::thread::move_into_thread_name_spaces(task.pidfd.as_fd(), kinds).during(Step::Join, "setns")?;
-    }
-    let v2 = own.filter(|own| own.is_v2()).map(|own| own.dir.as_fd());
-    match sys::clone(libc::CLONE_PARENT, v2).during(Step::Clone, "the command's process")? {
-        Cloned::Parent { pid, .. } => {
-            let word = [b"P".as_slice(), &pid.to_le_bytes()].concat();
-            let _ = wire::send(report.as_fd(), &word, &[]);
-            sys::exit_now(0)
-        }
-        Cloned::Child => become_command(plan, exec, streams, report),
-    }
+    cloned.during(Step::Clone, "the command's process")
 }
 
 fn become_command(
     plan: &Plan,
+    task: &OwnedFd,
     exec: &Exec,
     streams: &[OwnedFd],
+    own: Option<&Own>,
+    born_there: bool,
     report: &OwnedFd,
-) -> Outcome<std::convert::Infallible> {
-    child::limits(&plan.start.limits, plan.start.oom_score_adj)?;
+) -> Outcome<()> {
+    let start = &plan.start;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    plan.groups.enter(own, born_there)?;
+    child::oom_score(start.oom_score_adj)?;
+    let kinds = [
+        (start.isolation() != yurt_keeper::Isolation::None, ThreadNameSpaceType::MOUNT),
+        (start.private_ipc, ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION),
+        (start.private_uts, ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME),
+        (plan.network.is_some(), ThreadNameSpaceType::NETWORK),
+    ];
+    let kinds: ThreadNameSpaceType = kinds.into_iter().filter(|(wanted, _)| *wanted).map(|(_, kind)| kind).collect();
+    if !kinds.is_empty() {
+        move_into_thread_name_spaces(task.as_fd(), kinds).during(Step::Join, "setns")?;
+    }
+    child::limits(&start.limits)?;
     child::session()?;
     if exec.tty {
-        terminal(plan, exec, report.as_fd())?;
+        terminal(plan, exec, report)?;
     } else {
         for (number, stream) in (0..).zip(streams) {
             sys::put_at(stream.as_fd(), number).during(Step::Streams, number)?;
         }
     }
-    child::privileges(&plan.privileges)?;
-    child::work_dir(&plan.start.work_dir)?;
-    Err(child::execute(&exec.argv, &environment(&plan.start.env, &exec.env)))
+    child::settle(plan)
 }
 
 /// A new terminal of the task's own `/dev/pts`, which becomes the controlling one; its other end goes to the keeper.
-fn terminal(plan: &Plan, exec: &Exec, report: BorrowedFd<'_>) -> Outcome<()> {
-    use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
-    let failed = "/dev/ptmx";
+fn terminal(plan: &Plan, exec: &Exec, report: &OwnedFd) -> Outcome<()> {
+    let ptmx = "/dev/ptmx";
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let ours = openpt(flags).during(Step::Terminal, failed)?;
-    unlockpt(&ours).during(Step::Terminal, failed)?;
-    let theirs = ioctl_tiocgptpeer(&ours, flags).during(Step::Terminal, failed)?;
+    let ours = openpt(flags).during(Step::Terminal, ptmx)?;
+    unlockpt(&ours).during(Step::Terminal, ptmx)?;
+    let theirs = ioctl_tiocgptpeer(&ours, flags).during(Step::Terminal, ptmx)?;
     let cells = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
     if exec.rows > 0 && exec.columns > 0 {
         let size = Winsize { ws_row: cells(exec.rows), ws_col: cells(exec.columns), ws_xpixel: 0, ws_ypixel: 0 };
-        rustix::termios::tcsetwinsize(&theirs, size).during(Step::Terminal, "its size")?;
+        tcsetwinsize(&theirs, size).during(Step::Terminal, "its size")?;
     }
     if plan.privileges.change {
         let owner = Some(Uid::from_raw(plan.privileges.uid));
@@ -198,7 +257,7 @@ fn terminal(plan: &Plan, exec: &Exec, report: BorrowedFd<'_>) -> Outcome<()> {
     for number in 0..3 {
         sys::put_at(theirs.as_fd(), number).during(Step::Terminal, number)?;
     }
-    wire::send(report, b"T", &[ours.as_fd()]).during(Step::Terminal, "the keeper is gone")
+    wire::send(report, &[child::TERMINAL], &[ours.as_fd()]).during(Step::Terminal, "the keeper is gone")
 }
 
 /// The task's environment with `more` laid over it.
@@ -206,4 +265,23 @@ fn environment(base: &[Vec<u8>], more: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let name = |variable: &[u8]| variable.split(|byte| *byte == b'=').next().unwrap_or_default().to_vec();
     let replaced: Vec<Vec<u8>> = more.iter().map(|variable| name(variable)).collect();
     base.iter().filter(|variable| !replaced.contains(&name(variable))).chain(more).cloned().collect()
+}
+
+/// Without control groups: kills those of our descendants that are in the session of a command or below its process. Whether there
+/// were any.
+fn kill_tree(command: i32) -> bool {
+    let processes = proc::all();
+    let ours = getpid().as_raw_pid();
+    let parent = |of: i32| processes.iter().find(|process| process.pid == of).map(|process| process.parent);
+    // A process that has ended meanwhile may break the chain, not bend it to a stranger: every link was read just now.
+    let above = |pid: i32| std::iter::successors(Some(pid), |pid| parent(*pid)).skip(1).take(processes.len());
+    let mut found = false;
+    for process in &processes {
+        let of_it = process.session == command || above(process.pid).any(|pid| pid == command);
+        if of_it && above(process.pid).any(|pid| pid == ours) {
+            found = true;
+            let _ = Pid::from_raw(process.pid).map(|pid| kill_process(pid, Signal::KILL));
+        }
+    }
+    found
 }

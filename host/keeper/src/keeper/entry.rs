@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use prost::Message;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
@@ -37,7 +37,7 @@ pub(crate) fn listener(entry: &OwnedFd) -> Outcome<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket =
         socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).during(Step::Listen, "a socket")?;
-    let path = format!("{}/{}", by_number(entry.as_fd()), names::SOCKET);
+    let path = format!("{}/{}", by_number(entry), names::SOCKET);
     let address = SocketAddrUnix::new(path).during(Step::Listen, names::SOCKET)?;
     rustix::process::umask(Mode::from_raw_mode(0o077));
     bind(&socket, &address).during(Step::Listen, names::SOCKET)?;

@@ -1,17 +1,17 @@
 //! The start in two phases: the task is made and held until its state stands on disk; only then it may go.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prost::Message as _;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use yurt_keeper::answer::Say;
 use yurt_keeper::{Failed, Identity, PROTOCOL, Started, State, Step, names};
 
 use crate::failure::{During as _, Failure, Outcome};
 use crate::plan::Plan;
 use crate::sys::{self, Cloned};
-use crate::{cgroup, child, entry, proc, wire};
+use crate::{child, entry, proc, wire};
 
 /// A task that runs.
 pub(crate) struct Launched {
@@ -32,113 +32,165 @@ pub(crate) fn now() -> u64 {
 }
 
 /// Starts the task and tells the plugin. Of a start that fails nothing is left.
-pub(crate) fn launch(plan: &Plan, plugin: BorrowedFd<'_>) -> Outcome<Launched> {
+pub(crate) fn launch(plan: &Plan, plugin: &OwnedFd, signals: &OwnedFd) -> Outcome<Launched> {
     let listener = entry::listener(&plan.entry)?;
-    let (report, theirs) = child::pair()?;
-    let (link, init_s) = child::pair()?;
-    let flags = namespaces(plan);
-    let cloned = match sys::clone(flags, plan.cgroup_v2.as_ref().map(|dir| dir.as_fd())) {
-        Ok(cloned) => cloned,
-        Err(why) => return Err(why).during(Step::Clone, "clone3"),
+    let begun = make(plan, plugin, signals);
+    if begun.is_err() {
+        entry::remove(&plan.entry, names::STATE);
+        entry::remove(&plan.entry, names::SOCKET);
+    }
+    let (child, pidfd, link, state) = begun?;
+    Ok(Launched { pidfd, child, link, listener, state })
+}
+
+type Begun = (i32, OwnedFd, Option<OwnedFd>, State);
+
+/// A group in which all were once killed by `cgroup.kill` may be one in which nobody can be born any more: the kernel kills who is, on
+/// arrival (seen on Linux 6.18). An agent uses a group again for the next start of a task. So whoever dies so gets a second life, from
+/// which the group is entered as from outside.
+fn make(plan: &Plan, plugin: &OwnedFd, signals: &OwnedFd) -> Outcome<Begun> {
+    let born_there = plan.groups.unified().is_some();
+    match attempt(plan, plugin, signals, born_there) {
+        Ok(begun) => Ok(begun),
+        Err(Stillborn { killed: true, .. }) if born_there => {
+            attempt(plan, plugin, signals, false).map_err(|why| why.failure)
+        }
+        Err(why) => Err(why.failure),
+    }
+}
+
+/// A new process that did not become the task.
+struct Stillborn {
+    failure: Failure,
+    /// By `SIGKILL`, before its first word.
+    killed: bool,
+}
+
+impl From<Failure> for Stillborn {
+    fn from(failure: Failure) -> Stillborn {
+        Stillborn { failure, killed: false }
+    }
+}
+
+fn attempt(plan: &Plan, plugin: &OwnedFd, signals: &OwnedFd, born_there: bool) -> Result<Begun, Stillborn> {
+    let oom_before = plan.groups.oom_kills();
+    let (report, theirs) = wire::pair()?;
+    let (link, init_s) = wire::pair()?;
+    let private_pid = plan.start.private_pid;
+    let unified = plan.groups.unified().filter(|_| born_there);
+    let (cloned, born_there) = match unified.map(|dir| sys::clone(private_pid, Some(dir.as_fd()))) {
+        Some(Ok(cloned)) => (Ok(cloned), true),
+        // The child enters the group itself, which also says best what is wrong with it.
+        Some(Err(_)) | None => (sys::clone(private_pid, None), false),
     };
-    let (pid, pidfd) = match cloned {
+    let (child, pidfd) = match cloned.during(Step::Clone, "clone3")? {
         Cloned::Child => {
             drop((report, link));
-            child::run(plan, theirs, Some(init_s))
+            child::run(plan, born_there, &theirs, init_s)
         }
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
     };
     drop((theirs, init_s));
-    let begun = begin(plan, plugin, &report, &link, (pid, pidfd));
-    match begun {
-        Ok((pidfd, state)) => {
-            let link = plan.with_init().then_some(link);
-            Ok(Launched { pidfd, child: pid, link, listener, state })
+    let talk = Talk { plan, plugin, signals, report, link };
+    match talk.begin(child, &pidfd, oom_before) {
+        Ok((main, state)) => {
+            let (main, link) = main.map_or((pidfd, None), |main| (main, Some(talk.link)));
+            Ok((child, main, link, state))
         }
-        Err(why) => {
-            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-                let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
-            }
-            entry::remove(&plan.entry, names::STATE);
-            entry::remove(&plan.entry, names::SOCKET);
-            Err(why)
+        Err(failure) => {
+            let _ = sys::send_signal(pidfd.as_fd(), libc::SIGKILL);
+            let status = sys::wait_for(child);
+            let silent = failure.0 == Failed::default();
+            let killed = silent
+                && status.is_some_and(|status| libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL);
+            Err(Stillborn { failure: if silent { died(plan, status, oom_before) } else { failure }, killed })
         }
     }
 }
 
-fn namespaces(plan: &Plan) -> i32 {
-    let start = &plan.start;
-    [
-        (plan.isolated(), libc::CLONE_NEWNS),
-        (start.private_pid, libc::CLONE_NEWPID),
-        (start.private_ipc, libc::CLONE_NEWIPC),
-        (start.private_uts, libc::CLONE_NEWUTS),
-    ]
-    .into_iter()
-    .filter(|(wanted, _)| *wanted)
-    .fold(0, |flags, (_, flag)| flags | flag)
-}
-
-fn begin(
-    plan: &Plan,
-    plugin: BorrowedFd<'_>,
-    report: &OwnedFd,
-    link: &OwnedFd,
-    (pid, pidfd): (i32, OwnedFd),
-) -> Outcome<(OwnedFd, State)> {
-    let ready = reported(plugin, report)?;
-    if ready.is_none() {
-        return Err(Failure::new(Step::Clone, "the new process ended without a word"));
-    }
-    let (task, main) = if plan.with_init() {
-        let (_, mut with) = wire::receive(link.as_fd()).during(Step::Init, "its word")?;
-        let main = with.pop().ok_or_else(|| Failure::new(Step::Init, "it did not say which process the task is"))?;
-        let pid = proc::pid_of(main.as_fd()).ok_or_else(|| Failure::new(Step::Init, "the task's process is gone"))?;
-        (proc::identity(main.as_fd(), pid), main)
-    } else {
-        (proc::identity(pidfd.as_fd(), pid), pidfd)
+/// The new process ended before it could say why.
+fn died(plan: &Plan, status: Option<i32>, oom_before: u64) -> Failure {
+    let how = match status {
+        Some(status) if libc::WIFSIGNALED(status) => format!("by signal {}", libc::WTERMSIG(status)),
+        Some(status) => format!("with code {}", libc::WEXITSTATUS(status)),
+        None => "unseen".to_owned(),
     };
-    let state = state(plan, task);
-    entry::write(&plan.entry, names::STATE, &state).during(Step::State, names::STATE)?;
-    wire::send(report.as_fd(), b"G", &[]).during(Step::Execute, "the new process is gone")?;
-    if reported(plugin, report)?.is_some() {
-        return Err(Failure::new(Step::Execute, "the new process said more than it should"));
-    }
-    let started = Started { keeper: state.keeper, task: state.task, at: state.started_at };
-    wire::say(plugin, Say::Started(started), &[main.as_fd()]).during(Step::Record, "the plugin is gone")?;
-    Ok((main, state))
+    let why = if plan.groups.oom_kills() > oom_before { ": its memory was used up" } else { "" };
+    Failure::new(Step::Clone, format_args!("the new process ended {how} before it was ready{why}"))
 }
 
-/// What the new process says next; none when its end of the socket is closed, which `execve` does. A plugin that goes away meanwhile
-/// would never know of the task: it is a failure.
-fn reported(plugin: BorrowedFd<'_>, report: &OwnedFd) -> Outcome<Option<()>> {
-    loop {
-        let mut fds = [
-            PollFd::from_borrowed_fd(report.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(plugin, PollFlags::RDHUP),
-        ];
-        match poll(&mut fds, None) {
-            Err(rustix::io::Errno::INTR) => continue,
-            other => other.during(Step::Clone, "waiting for the new process")?,
-        };
-        let [from_child, from_plugin] = &fds;
-        if !from_plugin.revents().is_empty() {
-            return Err(Failure::new(Step::Record, "the plugin is gone"));
+/// Everybody who has something to say during a start.
+struct Talk<'a> {
+    plan: &'a Plan,
+    plugin: &'a OwnedFd,
+    signals: &'a OwnedFd,
+    report: OwnedFd,
+    link: OwnedFd,
+}
+
+impl Talk<'_> {
+    /// From the new process' first word to the plugin's answer. The main process' pidfd comes back where init is its parent.
+    fn begin(&self, child: i32, pidfd: &OwnedFd, oom_before: u64) -> Outcome<(Option<OwnedFd>, State)> {
+        if !self.heard()? {
+            return Err(Failure(Failed::default()));
         }
-        if from_child.revents().is_empty() {
-            continue;
+        let main = self.plan.with_init().then(|| self.main_process()).transpose()?;
+        let (pidfd, pid) = main.as_ref().map_or((pidfd, child), |(main, pid)| (main, *pid));
+        let state = state(self.plan, proc::identity(pidfd.as_fd(), pid), oom_before);
+        entry::write(&self.plan.entry, names::STATE, &state).during(Step::State, names::STATE)?;
+        wire::send(&self.report, b"G", &[]).during(Step::Execute, "the new process is gone")?;
+        // Its end of the socket is closed by `execve`.
+        if self.heard()? {
+            return Err(Failure::new(Step::Execute, "the new process said more than it should"));
         }
-        let (bytes, _) = wire::receive(report.as_fd()).during(Step::Clone, "the new process")?;
-        return match bytes.split_first() {
-            None => Ok(None),
-            Some((&child::READY, _)) => Ok(Some(())),
-            Some((_, failed)) => Err(Failure(Failed::decode(failed).unwrap_or_default())),
+        let started = Started { keeper: state.keeper, task: state.task, at: state.started_at };
+        wire::say(self.plugin, Say::Started(started), &[pidfd.as_fd()]).during(Step::Record, "the plugin is gone")?;
+        Ok((main.map(|(main, _)| main), state))
+    }
+
+    /// Whether the new process is ready; false: its end is closed. A plugin that goes away meanwhile would never know of the task: the
+    /// start is given up, as it is when the keeper is asked to end.
+    fn heard(&self) -> Outcome<bool> {
+        loop {
+            let mut fds = [
+                PollFd::from_borrowed_fd(self.report.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(self.plugin.as_fd(), PollFlags::RDHUP),
+                PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
+            ];
+            match poll(&mut fds, None) {
+                Err(Errno::INTR) => continue,
+                other => other.during(Step::Clone, "waiting for the new process")?,
+            };
+            let [from_child, from_plugin, from_outside] = fds.map(|fd| !fd.revents().is_empty());
+            if from_plugin {
+                return Err(Failure::new(Step::Record, "the plugin is gone"));
+            }
+            while from_outside && let Some(signal) = sys::next_signal(self.signals.as_fd()) {
+                if signal == libc::SIGTERM {
+                    return Err(Failure::new(Step::Session, "the keeper was asked to end"));
+                }
+            }
+            if from_child {
+                let (bytes, _) = wire::receive(&self.report).during(Step::Clone, "the new process")?;
+                return child::word(&bytes);
+            }
+        }
+    }
+
+    /// What init says of its child.
+    fn main_process(&self) -> Outcome<(OwnedFd, i32)> {
+        let (_, mut with) = wire::receive(&self.link).during(Step::Init, "its word")?;
+        let Some(main) = with.pop() else {
+            // It is gone. Why, if it knew, it has reported where all do.
+            self.heard()?;
+            return Err(Failure(Failed::default()));
         };
+        let pid = proc::pid_of(main.as_fd()).ok_or_else(|| Failure::new(Step::Init, "the task's process is gone"))?;
+        Ok((main, pid))
     }
 }
 
-fn state(plan: &Plan, task: Identity) -> State {
+fn state(plan: &Plan, task: Identity, oom_before: u64) -> State {
     let start = &plan.start;
     State {
         protocol: PROTOCOL,
@@ -149,10 +201,10 @@ fn state(plan: &Plan, task: Identity) -> State {
         started_at: now(),
         cgroups: start.cgroups.clone(),
         controllers: start.controllers.clone(),
-        oom_before: cgroup::oom_kills(plan),
+        oom_before,
         request: start.request.clone(),
         memo: start.memo.clone(),
         private_pid: start.private_pid,
-        private_root: plan.isolated(),
+        private_root: plan.root.is_some(),
     }
 }

@@ -1,98 +1,156 @@
 //! The task's log pipes, held open here at both ends: a collector that dies is neither the end of the pipe nor a `SIGPIPE`. One that
 //! does not read must not stop the task either: then the oldest bytes are thrown away, and counted.
+//!
+//! A full pipe alone says little: behind a collector that is slower than the task it is always full. So who finds it full has the
+//! kernel tell of reads from then on, and throws away only what nobody has touched until the next look.
 
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{Mode, OFlags, open};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, Mode, OFlags, fstat, inotify, open};
+use rustix::io::{ioctl_fionread, read};
+use rustix::pipe::fcntl_getpipe_size;
 
 use crate::child::by_number;
 use crate::plan::Plan;
 
-/// How often pipes are looked at while somebody reads them.
+/// How often pipes are looked at.
 const CALM: Duration = Duration::from_secs(5);
-/// How often while nobody does.
-const DRAINING: Duration = Duration::from_millis(50);
-/// Thrown away at once.
-const PIECE: usize = 64 * 1024;
+/// How often where bytes are thrown away: fast enough for a task that writes some 10 MB/s.
+const DROPPING: Duration = Duration::from_millis(50);
+/// So many looks in a row without a full pipe, and it is calm again.
+const PATIENCE: u32 = 100;
 
-/// Both pipes.
+/// The pipes among a task's standard streams.
 pub(crate) struct Logs {
     pipes: Vec<Pipe>,
+    next: Instant,
+    /// Bytes thrown away so far.
     pub(crate) dropped: u64,
 }
 
 struct Pipe {
+    /// Both ends, opened by ourselves so that nothing waits.
     fd: OwnedFd,
-    /// The same pipe, opened so that reading does not wait.
-    reader: OwnedFd,
-    /// Bytes in it when it was last found full.
-    full: Option<u64>,
-    draining: bool,
+    state: State,
+}
+
+enum State {
+    Calm,
+    /// It was full. What tells of reads since then.
+    Full(Reads),
+    /// Nobody reads. And how many looks ago it was last full.
+    Dropping(Reads, u32),
 }
 
 impl Logs {
     pub(crate) fn of(plan: &Plan) -> Logs {
-        let pipe = |fd: &OwnedFd| {
-            let meta = rustix::fs::fstat(fd).ok()?;
-            if rustix::fs::FileType::from_raw_mode(meta.st_mode) != rustix::fs::FileType::Fifo {
-                return None;
-            }
-            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            let reader = open(by_number(fd.as_fd()), flags, Mode::empty()).ok()?;
-            Some(Pipe { fd: fd.try_clone().ok()?, reader, full: None, draining: false })
-        };
         let streams = plan.streams.iter().flat_map(|(stdout, stderr)| [stdout, stderr]);
-        Logs { pipes: streams.filter_map(pipe).collect(), dropped: 0 }
+        let pipes = streams.filter_map(Pipe::of).collect();
+        Logs { pipes, next: Instant::now() + CALM, dropped: 0 }
     }
 
-    /// None any more.
-    pub(crate) fn closed() -> Logs {
-        Logs { pipes: Vec::new(), dropped: 0 }
+    /// Whoever reads sees their end, once nobody else can write.
+    pub(crate) fn close(&mut self) {
+        self.pipes.clear();
     }
 
-    /// How long until they should be looked at again.
-    pub(crate) fn pause(&self) -> Duration {
-        if self.pipes.iter().any(|pipe| pipe.draining) { DRAINING } else { CALM }
+    /// When they should be looked at again.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        (!self.pipes.is_empty()).then_some(self.next)
     }
 
+    /// Looks at them if it is time.
     pub(crate) fn look(&mut self) {
+        let now = Instant::now();
+        if self.next().is_none_or(|next| now < next) {
+            return;
+        }
         for pipe in &mut self.pipes {
             self.dropped = self.dropped.saturating_add(pipe.look());
         }
+        let dropping = self.pipes.iter().any(|pipe| matches!(pipe.state, State::Dropping(..)));
+        self.next = now + if dropping { DROPPING } else { CALM };
     }
 }
 
 impl Pipe {
+    fn of(stream: &OwnedFd) -> Option<Pipe> {
+        let is_pipe = FileType::from_raw_mode(fstat(stream).ok()?.st_mode) == FileType::Fifo;
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = is_pipe.then(|| open(by_number(stream), flags, Mode::empty()).ok())??;
+        Some(Pipe { fd, state: State::Calm })
+    }
+
     /// Bytes thrown away.
     fn look(&mut self) -> u64 {
-        let now = rustix::io::ioctl_fionread(&self.fd).unwrap_or_default();
-        if self.writable() {
-            // While draining, less than was left is somebody else's reading.
-            self.draining = self.draining && self.full.is_some_and(|before| now >= before);
-            self.full = self.draining.then_some(now);
-            return 0;
-        }
-        if !self.draining && self.full.replace(now) != Some(now) {
-            return 0;
-        }
-        self.draining = true;
-        let mut dropped = 0;
-        let mut piece = vec![0; PIECE];
-        for _ in 0..16 {
-            match rustix::io::read(&self.reader, &mut piece) {
-                Ok(read) if read > 0 => dropped += read as u64,
-                _ => break,
+        let full = self.is_full();
+        let (state, dropped) = match (std::mem::replace(&mut self.state, State::Calm), full) {
+            (State::Calm, true) => (State::Full(Reads::of(&self.fd)), 0),
+            (State::Calm | State::Full(_), false) => (State::Calm, 0),
+            (State::Dropping(reads, looks), false) if looks < PATIENCE && !reads.happened(&self.fd) => {
+                (State::Dropping(reads, looks + 1), 0)
             }
-        }
-        self.full = rustix::io::ioctl_fionread(&self.fd).ok();
+            (State::Dropping(..), false) => (State::Calm, 0),
+            (State::Full(reads) | State::Dropping(reads, _), true) if reads.happened(&self.fd) => {
+                (State::Full(Reads::of(&self.fd)), 0)
+            }
+            (State::Full(_) | State::Dropping(..), true) => {
+                let dropped = self.drop_oldest();
+                (State::Dropping(Reads::of(&self.fd), 0), dropped)
+            }
+        };
+        self.state = state;
         dropped
     }
 
-    fn writable(&self) -> bool {
-        let mut fds = [PollFd::from_borrowed_fd(self.fd.as_fd(), PollFlags::OUT)];
-        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+    fn is_full(&self) -> bool {
+        !is_ready(&self.fd, PollFlags::OUT)
     }
+
+    /// Until half of it is free.
+    fn drop_oldest(&self) -> u64 {
+        let half = fcntl_getpipe_size(&self.fd).unwrap_or_default() as u64 / 2;
+        let mut piece = [0; 16 * 1024];
+        let mut dropped = 0;
+        while dropped < half.max(1) {
+            match read(&self.fd, &mut piece) {
+                Ok(bytes) if bytes > 0 => dropped += bytes as u64,
+                _ => break,
+            }
+        }
+        dropped
+    }
+}
+
+/// Whether somebody has read a pipe since a moment.
+enum Reads {
+    /// The kernel tells.
+    Told(OwnedFd),
+    /// It cannot, since too many ask it to: more or fewer bytes than these are a sign.
+    Guessed(u64),
+}
+
+impl Reads {
+    fn of(pipe: &OwnedFd) -> Reads {
+        let told = || {
+            let told = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+            inotify::add_watch(&told, by_number(pipe), inotify::WatchFlags::ACCESS)?;
+            rustix::io::Result::Ok(told)
+        };
+        told().map_or_else(|_| Reads::Guessed(ioctl_fionread(pipe).unwrap_or_default()), Reads::Told)
+    }
+
+    fn happened(&self, pipe: &OwnedFd) -> bool {
+        match self {
+            Reads::Told(told) => is_ready(told, PollFlags::IN),
+            Reads::Guessed(bytes) => ioctl_fionread(pipe).is_ok_and(|now| now != *bytes),
+        }
+    }
+}
+
+fn is_ready(fd: &OwnedFd, flags: PollFlags) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::from_borrowed_fd(fd.as_fd(), flags)], Some(&now)).is_ok_and(|ready| ready > 0)
 }

@@ -18,9 +18,13 @@ mod serve;
 mod sys;
 mod wire;
 
+use std::ffi::CString;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::ExitCode;
 
+use rustix::io::Errno;
+use rustix::process::{Pid, chdir, geteuid, set_child_subreaper, setsid};
+use rustix::thread::set_name;
 use yurt_keeper::answer::Say;
 use yurt_keeper::{START_FD, Step};
 
@@ -29,34 +33,40 @@ use crate::launch::Launched;
 use crate::plan::Plan;
 
 fn main() -> ExitCode {
-    let Ok(socket) = sys::inherited(START_FD) else { return ExitCode::FAILURE };
-    match begin(&socket) {
+    let Ok(plugin) = sys::inherited(START_FD) else { return ExitCode::FAILURE };
+    match begin(&plugin) {
         Ok((plan, launched, signals)) => {
-            drop(socket);
+            drop(plugin);
             serve::serve(plan, launched, signals);
             ExitCode::SUCCESS
         }
         Err(Failure(failed)) => {
-            let _ = wire::say(socket.as_fd(), Say::Failed(failed), &[]);
+            let _ = wire::say(&plugin, Say::Failed(failed), &[]);
             ExitCode::FAILURE
         }
     }
 }
 
-fn begin(socket: &OwnedFd) -> Outcome<(Plan, Launched, OwnedFd)> {
+fn begin(plugin: &OwnedFd) -> Outcome<(Plan, Launched, OwnedFd)> {
     sys::close_from(START_FD + 1);
-    rustix::process::setsid().during(Step::Session, "setsid")?;
-    rustix::process::chdir("/").during(Step::Session, "/")?;
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-        .during(Step::Session, "dumpable")?;
-    rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1)).during(Step::Session, "subreaper")?;
-    let signals = sys::signals().during(Step::Session, "signals")?;
-    let plan = Plan::receive(socket.as_fd())?;
-    if let Ok(name) = std::ffi::CString::new(plan.start.name.as_str())
-        && !plan.start.name.is_empty()
-    {
-        let _ = rustix::thread::set_name(&name);
+    match setsid() {
+        // It leads one already.
+        Ok(_) | Err(Errno::PERM) => {}
+        Err(why) => return Err(why).during(Step::Session, "setsid"),
     }
-    let launched = launch::launch(&plan, socket.as_fd())?;
+    chdir("/").during(Step::Session, "/")?;
+    set_child_subreaper(Pid::from_raw(1)).during(Step::Session, "subreaper")?;
+    // Of no use between processes of one user that is not root, and in the way of what they may do to themselves.
+    if geteuid().is_root() {
+        child::unreadable().during(Step::Session, "dumpable")?;
+    }
+    let signals = sys::signals().during(Step::Session, "signals")?;
+    let plan = Plan::receive(plugin.as_fd())?;
+    if let Ok(name) = CString::new(plan.start.name.as_str())
+        && !name.is_empty()
+    {
+        let _ = set_name(&name);
+    }
+    let launched = launch::launch(&plan, plugin, &signals)?;
     Ok((plan, launched, signals))
 }

@@ -7,23 +7,23 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use prost::Message as _;
 use yurt_keeper::{Carried, Isolation, PROTOCOL, Privileges, Start, Step};
 
+use crate::cgroup::{Group, Groups};
 use crate::failure::{During as _, Failure, Outcome};
 use crate::wire;
 
 /// Most that a start may be, in bytes: an environment is bounded by what `execve` takes.
-const START_MAX: u64 = 8 << 20;
+const START_MAX: u64 = 16 << 20;
 
 /// A start with its descriptors in place.
 pub(crate) struct Plan {
     pub(crate) start: Start,
     pub(crate) privileges: Privileges,
     pub(crate) entry: OwnedFd,
-    /// None once they are closed.
+    /// Standard output and error; none once they are the task's alone.
     pub(crate) streams: Option<(OwnedFd, OwnedFd)>,
     pub(crate) root: Option<OwnedFd>,
     pub(crate) network: Option<OwnedFd>,
-    pub(crate) cgroup_v2: Option<OwnedFd>,
-    pub(crate) cgroups_v1: Vec<OwnedFd>,
+    pub(crate) groups: Groups,
 }
 
 impl Plan {
@@ -31,12 +31,12 @@ impl Plan {
     pub(crate) fn receive(socket: BorrowedFd<'_>) -> Outcome<Plan> {
         let (bytes, descriptors) = wire::receive(socket).during(Step::Record, "the socket")?;
         let mut start = decoded(&bytes)?;
-        let mut given: Vec<(Carried, OwnedFd)> = start
-            .carried
-            .iter()
-            .map(|kind| Carried::try_from(*kind).unwrap_or(Carried::Unknown))
-            .zip(descriptors)
-            .collect();
+        if start.carried.len() != descriptors.len() {
+            let why = format!("{} descriptors came where it names {}", descriptors.len(), start.carried.len());
+            return Err(Failure::new(Step::Record, why));
+        }
+        let kinds = start.carried.iter().map(|kind| Carried::try_from(*kind).unwrap_or(Carried::Unknown));
+        let mut given: Vec<(Carried, OwnedFd)> = kinds.zip(descriptors).collect();
         let mut take = |kind| given.iter().position(|(is, _)| *is == kind).map(|at| given.remove(at).1);
         if start.in_file {
             let file = take(Carried::Record).ok_or_else(|| lacking("the record's file"))?;
@@ -44,41 +44,35 @@ impl Plan {
             File::from(file).take(START_MAX).read_to_end(&mut bytes).during(Step::Record, "the record's file")?;
             start = decoded(&bytes)?;
         }
+        checked(&start)?;
         let (entry, stdout, stderr) = (take(Carried::Entry), take(Carried::Stdout), take(Carried::Stderr));
-        let (root, network, cgroup_v2) = (take(Carried::Root), take(Carried::Network), take(Carried::CgroupV2));
-        let mut cgroups_v1 = Vec::new();
-        while let Some(at) = given.iter().position(|(is, _)| *is == Carried::CgroupV1) {
-            cgroups_v1.push(given.remove(at).1);
+        let (root, network) = (take(Carried::Root), take(Carried::Network));
+        let isolated = start.isolation() == Isolation::Chroot;
+        if isolated && root.is_none() {
+            return Err(lacking("the root directory"));
         }
-        let plan = Plan {
+        Ok(Plan {
             privileges: start.privileges.clone().unwrap_or_default(),
             entry: entry.ok_or_else(|| lacking("the entry's directory"))?,
             streams: Some(stdout.zip(stderr).ok_or_else(|| lacking("the standard streams"))?),
-            root,
+            root: root.filter(|_| isolated),
             network,
-            cgroup_v2,
-            cgroups_v1,
+            groups: groups(&start, given),
             start,
-        };
-        if plan.isolated() && plan.root.is_none() {
-            return Err(lacking("the root directory"));
-        }
-        Ok(plan)
-    }
-
-    /// It has a root directory of its own.
-    pub(crate) fn isolated(&self) -> bool {
-        self.start.isolation() == Isolation::Chroot
-    }
-
-    /// Lets go of the task's standard streams.
-    pub(crate) fn close_streams(&mut self) {
-        self.streams = None;
+        })
     }
 
     /// The keeper's init is to be process 1.
     pub(crate) fn with_init(&self) -> bool {
         self.start.init && self.start.private_pid
+    }
+
+    /// Lets go of what only the start takes. The rest is for commands.
+    pub(crate) fn shrink(&mut self) {
+        let start = &mut self.start;
+        (start.argv, start.mounts, start.devices, start.files) = Default::default();
+        (start.request, start.memo, start.carried) = Default::default();
+        (self.streams, self.root) = (None, None);
     }
 }
 
@@ -88,10 +82,37 @@ fn decoded(bytes: &[u8]) -> Outcome<Start> {
         let why = format!("the plugin speaks version {}, this keeper knows {PROTOCOL}", start.protocol);
         return Err(Failure::new(Step::Record, why));
     }
-    if !start.in_file && start.argv.first().is_none_or(Vec::is_empty) {
+    Ok(start)
+}
+
+fn checked(start: &Start) -> Outcome<()> {
+    if start.argv.first().is_none_or(Vec::is_empty) {
         return Err(lacking("a program"));
     }
-    Ok(start)
+    if start.argv.iter().chain(&start.env).chain([&start.work_dir]).any(|text| text.contains(&0)) {
+        return Err(Failure::new(Step::Record, "an argument, a variable or the working directory holds a NUL"));
+    }
+    if Isolation::try_from(start.isolation).is_err() {
+        return Err(Failure::new(Step::Record, format_args!("isolation {} is not known", start.isolation)));
+    }
+    if start.private_pid && start.isolation() != Isolation::Chroot {
+        return Err(Failure::new(Step::Record, "private process ids take a root of its own, because of /proc"));
+    }
+    Ok(())
+}
+
+/// The control groups, with the paths and controllers that stand in the same order.
+fn groups(start: &Start, given: Vec<(Carried, OwnedFd)>) -> Groups {
+    let (mut paths, mut controllers) = (start.cgroups.iter(), start.controllers.iter());
+    let group = |(kind, dir)| {
+        let controller = match kind {
+            Carried::CgroupV2 => None,
+            Carried::CgroupV1 => Some(controllers.next().cloned().unwrap_or_default()),
+            _ => return None,
+        };
+        Some(Group { dir, path: paths.next().cloned().unwrap_or_default(), controller })
+    };
+    Groups(given.into_iter().filter_map(group).collect())
 }
 
 fn lacking(what: &str) -> Failure {

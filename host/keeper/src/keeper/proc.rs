@@ -1,26 +1,37 @@
-//! What `/proc` says of a process.
+//! What `/proc` says of processes.
 
 use std::fs;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
+use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use yurt_keeper::Identity;
+
+/// `PID_FS_MAGIC` of `linux/magic.h`.
+const PID_FS: rustix::fs::FsWord = 0x5049_4446;
 
 /// What tells this process from every other, seen through its pidfd.
 pub(crate) fn identity(pidfd: BorrowedFd<'_>, pid: i32) -> Identity {
     Identity {
         pid: pid.unsigned_abs(),
-        start_time: start_time(pid).unwrap_or_default(),
-        inode: rustix::fs::fstat(pidfd).map(|meta| meta.st_ino).unwrap_or_default(),
+        start_time: stat(pid).map(|stat| stat.start_time).unwrap_or_default(),
+        inode: inode(pidfd),
     }
 }
 
 /// The keeper itself.
 pub(crate) fn own_identity() -> Identity {
-    let own = rustix::process::getpid();
-    let pid = own.as_raw_nonzero().get();
-    let pidfd = rustix::process::pidfd_open(own, rustix::process::PidfdFlags::empty());
-    let inode = pidfd.ok().and_then(|fd| rustix::fs::fstat(fd).ok()).map(|meta| meta.st_ino).unwrap_or_default();
-    Identity { pid: pid.unsigned_abs(), start_time: start_time(pid).unwrap_or_default(), inode }
+    let own = getpid();
+    let pid = own.as_raw_pid();
+    match pidfd_open(own, PidfdFlags::empty()) {
+        Ok(pidfd) => identity(pidfd.as_fd(), pid),
+        Err(_) => Identity { pid: pid.unsigned_abs(), ..Identity::default() },
+    }
+}
+
+/// Linux < 6.9 has one inode for all of them, which says nothing.
+fn inode(pidfd: BorrowedFd<'_>) -> u64 {
+    let own = rustix::fs::fstatfs(pidfd).is_ok_and(|system| system.f_type == PID_FS);
+    rustix::fs::fstat(pidfd).ok().filter(|_| own).map(|meta| meta.st_ino).unwrap_or_default()
 }
 
 /// The process that a pidfd stands for, by its number here.
@@ -29,12 +40,29 @@ pub(crate) fn pid_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
     info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok().filter(|pid| *pid > 0)
 }
 
-/// Field 22 of `/proc/<pid>/stat`. The name in field 2 may hold anything, so what counts begins behind its last bracket.
-fn start_time(pid: i32) -> Option<u64> {
+/// Of `/proc/<pid>/stat`.
+pub(crate) struct Stat {
+    pub(crate) pid: i32,
+    pub(crate) parent: i32,
+    pub(crate) session: i32,
+    start_time: u64,
+}
+
+fn stat(pid: i32) -> Option<Stat> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name in field 2 may hold anything: what counts begins behind its last bracket, with field 3.
     let behind = stat.iter().rposition(|byte| *byte == b')')?;
-    let fields = std::str::from_utf8(stat.get(behind + 1..)?).ok()?;
-    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+    let mut fields = std::str::from_utf8(stat.get(behind + 1..)?).ok()?.split_ascii_whitespace();
+    let parent = fields.nth(1)?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    let start_time = fields.nth(15)?.parse().ok()?;
+    Some(Stat { pid, parent, session, start_time })
+}
+
+/// Every process that can be seen here.
+pub(crate) fn all() -> Vec<Stat> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|entry| stat(entry.file_name().to_str()?.parse().ok()?)).collect()
 }
 
 /// 16 bytes that are others after every boot.

@@ -1,26 +1,33 @@
 //! A root directory of the task's own: what the agent put there, with `/proc`, `/sys` and `/dev` of its own over it, and what the
 //! task is to have besides. In a mount namespace of its own, so that nothing of it is seen from outside and all ends with the task.
+//!
+//! Everything goes by descriptor. What comes from the host is picked up as detached mounts while this process still is in the host's
+//! namespace, which keeps the ties that a shared mount is to have; the rest is made new. The task's files may hold links of all sorts:
+//! [`Root::walk`] follows them as the task will, and never out of the root.
 
-use std::fs;
-use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::path::{Component, Path, PathBuf};
+use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, mknodat, openat2};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, StatVfsMountFlags, Uid, chmodat, chownat, fstat, fstatvfs,
+    makedev, mkdirat, mknodat, openat, readlinkat, statat, symlinkat, unlinkat,
+};
 use rustix::io::Errno;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change, mount_remount, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, mount_remount, move_mount,
+    open_tree, unmount,
 };
-use yurt_keeper::{Device, File, Mount, Propagation, Step};
+use rustix::process::{chdir, chroot, fchdir, pivot_root};
+use yurt_keeper::{Device, File, Mount, Propagation, Start, Step};
 
 use crate::child::by_number;
-use crate::failure::{During as _, Outcome};
-use crate::plan::Plan;
+use crate::failure::{During as _, Failure, Outcome};
+use crate::sys;
 
-/// Nodes that every task has: name, minor number of major 1 or, of `tty`, 5.
+/// Nodes that every task has: name, major and minor number.
 const NODES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
-/// Links into `/proc` that programs expect.
+/// Links that programs expect in `/dev`.
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -33,234 +40,306 @@ const MASKED: [&str; 7] =
     ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/acpi", "/proc/scsi", "/sys/firmware"];
 /// Not to be written, where it is there.
 const READ_ONLY: [&str; 5] = ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"];
+/// Most links on one way: the kernel's own number.
+const LINKS_MAX: u32 = 40;
 
-/// Makes it and goes there.
-pub(crate) fn enter(plan: &Plan) -> Outcome<()> {
-    let Some(root) = &plan.root else { return Ok(()) };
-    let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-    mount_change("/", slave).during(Step::Root, "keeping mounts to itself")?;
-    // A root must be a mount of its own, and what was mounted below it before comes along.
-    let path = fs::read_link(by_number(root.as_fd())).during(Step::Root, "its path")?;
-    mount_bind_recursive(&path, &path).during(Step::Root, path.display())?;
-    let root = Root { path };
+const NOSUID: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID;
+const NODEV: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NODEV;
+const NOEXEC: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOEXEC;
+const RDONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
 
-    let nosuid = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    root.mount("/proc", "proc", nosuid, "", Step::Proc)?;
-    root.mount("/sys", "sysfs", nosuid | MountFlags::RDONLY, "", Step::Sys)?;
-    root.dev()?;
-    for wanted in &plan.start.mounts {
-        root.bind(wanted)?;
-    }
-    for device in &plan.start.devices {
-        root.device(device)?;
-    }
-    for (number, file) in plan.start.files.iter().enumerate() {
-        root.file(number, file)?;
-    }
-    for path in READ_ONLY {
-        root.read_only(path)?;
-    }
-    for path in MASKED {
-        root.mask(path)?;
-    }
-    root.pivot()
+/// A root directory to be entered.
+pub(crate) struct Root {
+    /// Its mount, not yet anywhere.
+    tree: OwnedFd,
+    /// What comes from the host, in the order of the mounts.
+    sources: Vec<OwnedFd>,
 }
 
-struct Root {
-    path: PathBuf,
+/// What [`Root::walk`] makes where nothing is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Make {
+    Nothing,
+    Directory,
+    File,
 }
 
 impl Root {
-    /// Opens a path within the root, following links there as the task will.
-    fn open(&self, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        let flags = flags | OFlags::CLOEXEC;
-        let root = rustix::fs::open(&self.path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+    /// Picks up what the host gives, in its mount namespace.
+    pub(crate) fn gather(root: &OwnedFd, start: &Start) -> Outcome<Root> {
+        let tree = copy(root, "").during(Step::Root, "the root directory")?;
+        let source = |mount: &Mount| copy(CWD, &mount.source).during(Step::Mount, named(mount));
+        Ok(Root { tree, sources: start.mounts.iter().map(source).collect::<Outcome<_>>()? })
     }
 
-    /// A directory within the root, made with those above it where it is not there.
-    fn directory(&self, path: &str, step: Step) -> Outcome<OwnedFd> {
-        let mut whole = String::new();
-        let mut at = self.open("/", OFlags::PATH | OFlags::DIRECTORY).during(step, path)?;
-        for part in Path::new(path).components() {
-            let Component::Normal(name) = part else { continue };
-            whole.push('/');
-            whole.push_str(&name.to_string_lossy());
-            at = match self.open(&whole, OFlags::PATH | OFlags::DIRECTORY) {
-                Err(Errno::NOENT) => {
-                    let made = rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o755));
-                    made.during(step, format_args!("making {whole}"))?;
-                    self.open(&whole, OFlags::PATH | OFlags::DIRECTORY).during(step, &whole)?
+    /// Goes there, in a mount namespace that is a copy of the host's.
+    pub(crate) fn enter(self, start: &Start) -> Outcome<()> {
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        mount_change("/", private).during(Step::Root, "keeping mounts to itself")?;
+        // Over the host's root, which absolute paths still lead to, and `/proc/self` with them.
+        let place = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).during(Step::Root, "/")?;
+        attach(&self.tree, &place).during(Step::Root, "the root directory")?;
+        set(&self.tree, MountAttrFlags::empty(), Propagation::Private)
+            .during(Step::Root, "keeping mounts to itself")?;
+
+        self.mount("/proc", "proc", &[], NOSUID | NODEV | NOEXEC, Step::Proc)?;
+        self.mount("/sys", "sysfs", &[], NOSUID | NODEV | NOEXEC | RDONLY, Step::Sys)?;
+        self.dev()?;
+        for path in READ_ONLY {
+            self.read_only(path)?;
+        }
+        for path in MASKED {
+            self.mask(path)?;
+        }
+        for (mount, source) in start.mounts.iter().zip(&self.sources) {
+            self.bind(mount, source)?;
+        }
+        for device in &start.devices {
+            self.device(device)?;
+        }
+        for file in &start.files {
+            self.file(file)?;
+        }
+        self.pivot()
+    }
+
+    /// What a path within the root leads to. What is not there is made, with the directories on the way, at the end of the links that
+    /// lead there.
+    fn walk(&self, path: &str, make: Make) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut above = vec![openat(&self.tree, ".", flags, Mode::empty())?];
+        let mut rest = parts(path.as_bytes());
+        let mut links = 0;
+        while let Some(name) = rest.pop() {
+            let Some(at) = above.last() else { return Err(Errno::NOENT) };
+            if name == b".." {
+                // The root is its own parent.
+                above.truncate(above.len().saturating_sub(1).max(1));
+                continue;
+            }
+            let found = match openat(at, name.as_slice(), flags, Mode::empty()) {
+                Err(Errno::NOENT) if make != Make::Nothing => {
+                    let name = name.as_slice();
+                    let made = if make == Make::Directory || !rest.is_empty() {
+                        mkdirat(at, name, Mode::from_raw_mode(0o755))
+                    } else {
+                        let new = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+                        openat(at, name, new, Mode::from_raw_mode(0o644)).map(drop)
+                    };
+                    // Another task of the allocation may have been faster, in a directory that they share.
+                    made.or_else(|why| if why == Errno::EXIST { Ok(()) } else { Err(why) })?;
+                    openat(at, name, flags, Mode::empty())?
                 }
-                other => other.during(step, &whole)?,
+                found => found?,
             };
+            if kind(&fstat(&found)?) != FileType::Symlink {
+                above.push(found);
+                continue;
+            }
+            links += 1;
+            if links > LINKS_MAX {
+                return Err(Errno::LOOP);
+            }
+            let target = readlinkat(&found, "", Vec::new())?.into_bytes();
+            if target.starts_with(b"/") {
+                above.truncate(1);
+            }
+            rest.extend(parts(&target));
         }
-        Ok(at)
+        above.pop().ok_or(Errno::NOENT)
     }
 
-    /// A place for a file to be mounted at: what is there, at the end of its links, or an empty file.
-    fn place(&self, path: &str, step: Step) -> Outcome<OwnedFd> {
-        let mut path = path.to_owned();
-        // A link that leads nowhere is followed by hand, so that the file stands where the task will look for it.
-        for _ in 0..8 {
-            match self.open(&path, OFlags::PATH) {
-                Ok(found) => return Ok(found),
-                Err(Errno::NOENT) => {}
-                Err(why) => return Err(why).during(step, path),
-            }
-            let link = self.open(&path, OFlags::PATH | OFlags::NOFOLLOW);
-            let target = link.ok().and_then(|link| rustix::fs::readlinkat(link, "", Vec::new()).ok());
-            let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-            match target.as_ref().map(|target| target.to_string_lossy()) {
-                Some(target) if target.starts_with('/') => path = plain(&target),
-                Some(target) => path = plain(&format!("{parent}/{target}")),
-                None => {
-                    let parent = self.directory(parent, step)?;
-                    let name = path.rsplit('/').next().unwrap_or_default();
-                    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    let made = rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644));
-                    made.during(step, format_args!("making {path}"))?;
-                }
-            }
+    /// A new file system at a directory that is really there, not at the end of a link: what is hidden below must be the kernel's.
+    fn mount(
+        &self,
+        at: &str,
+        kind_of: &str,
+        options: &[(&str, &str)],
+        attributes: MountAttrFlags,
+        step: Step,
+    ) -> Outcome<OwnedFd> {
+        let linked = statat(&self.tree, at.trim_start_matches('/'), AtFlags::SYMLINK_NOFOLLOW);
+        if linked.is_ok_and(|meta| kind(&meta) == FileType::Symlink) {
+            return Err(Failure::new(step, format_args!("{at} is a symbolic link in the root directory")));
         }
-        self.open(&path, OFlags::PATH).during(step, path)
-    }
-
-    fn mount(&self, at: &str, kind: &str, flags: MountFlags, options: &str, step: Step) -> Outcome<()> {
-        let dir = self.directory(at, step)?;
-        let options = std::ffi::CString::new(options).unwrap_or_default();
-        mount(kind, by_number(dir.as_fd()), kind, flags, options.as_c_str()).during(step, at)
+        let place = self.walk(at, Make::Directory).during(step, at)?;
+        let new = file_system(kind_of, options, attributes).during(step, format_args!("{kind_of} for {at}"))?;
+        attach(&new, &place).during(step, at)?;
+        Ok(new)
     }
 
     fn dev(&self) -> Outcome<()> {
-        let plain = MountFlags::NOSUID | MountFlags::NOEXEC;
-        self.mount("/dev", "tmpfs", MountFlags::NOSUID, "mode=755,size=65536k", Step::Dev)?;
-        let dev = self.directory("/dev", Step::Dev)?;
+        let dev = self.mount("/dev", "tmpfs", &[("mode", "0755"), ("size", "65536k")], NOSUID, Step::Dev)?;
         for (name, major, minor) in NODES {
-            self.node(&dev, name, FileType::CharacterDevice, (major, minor), 0o666)?;
+            node(&dev, name, FileType::CharacterDevice, (major, minor), 0o666).during(Step::Dev, name)?;
         }
         for (name, target) in LINKS {
-            rustix::fs::symlinkat(target, &dev, name).during(Step::Dev, name)?;
+            symlinkat(target, &dev, name).during(Step::Dev, name)?;
         }
-        let pts = "newinstance,ptmxmode=0666,mode=0620,gid=5";
-        self.mount("/dev/pts", "devpts", plain, pts, Step::Dev)?;
-        self.mount("/dev/shm", "tmpfs", plain | MountFlags::NODEV, "mode=1777,size=65536k", Step::Dev)?;
+        let pts = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
+        self.mount("/dev/pts", "devpts", &pts, NOSUID | NOEXEC, Step::Dev)?;
+        let shm = [("mode", "1777"), ("size", "65536k")];
+        self.mount("/dev/shm", "tmpfs", &shm, NOSUID | NODEV | NOEXEC, Step::Dev)?;
         // A kernel without POSIX message queues has none to give.
-        match self.mount("/dev/mqueue", "mqueue", plain | MountFlags::NODEV, "", Step::Dev) {
+        match self.mount("/dev/mqueue", "mqueue", &[], NOSUID | NODEV | NOEXEC, Step::Dev) {
             Err(why) if why.0.errno != libc::ENODEV => Err(why),
             _ => Ok(()),
         }
     }
 
-    fn node(&self, dir: &OwnedFd, name: &str, kind: FileType, number: (u32, u32), mode: u32) -> Outcome<()> {
-        let device = rustix::fs::makedev(number.0, number.1);
-        mknodat(dir, name, kind, Mode::from_raw_mode(mode), device).during(Step::Device, name)?;
-        // What the caller's umask took away.
-        rustix::fs::chmodat(dir, name, Mode::from_raw_mode(mode), rustix::fs::AtFlags::empty())
-            .during(Step::Device, name)
+    fn bind(&self, mount: &Mount, source: &OwnedFd) -> Outcome<()> {
+        let place = || {
+            let directory = kind(&fstat(source)?) == FileType::Directory;
+            let place = self.walk(&mount.target, if directory { Make::Directory } else { Make::File })?;
+            attach(source, &place)
+        };
+        place().during(Step::Mount, named(mount))?;
+        let attributes = if mount.read_only { RDONLY } else { MountAttrFlags::empty() };
+        set(source, attributes, mount.propagation()).during(Step::Mount, named(mount))
     }
 
+    /// A node; in place of one that an earlier run has left.
     fn device(&self, device: &Device) -> Outcome<()> {
-        let (parent, name) = device.path.rsplit_once('/').unwrap_or(("", &device.path));
-        let dir = self.directory(parent, Step::Device)?;
-        match rustix::fs::unlinkat(&dir, name, rustix::fs::AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(why) => return Err(why).during(Step::Device, format_args!("{} is in the way", device.path)),
-        }
-        let kind = if device.block { FileType::BlockDevice } else { FileType::CharacterDevice };
-        self.node(&dir, name, kind, (device.major, device.minor), device.mode)?;
-        let (uid, gid) = (Some(Uid::from_raw(device.uid)), Some(Gid::from_raw(device.gid)));
-        chownat(&dir, name, uid, gid, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).during(Step::Device, &device.path)
+        let make = || {
+            let (parent, name) = device.path.rsplit_once('/').unwrap_or(("", &device.path));
+            let dir = self.walk(parent, Make::Directory)?;
+            let kind_of = if device.block { FileType::BlockDevice } else { FileType::CharacterDevice };
+            if statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|meta| kind(&meta) == kind_of) {
+                unlinkat(&dir, name, AtFlags::empty())?;
+            }
+            node(&dir, name, kind_of, (device.major, device.minor), device.mode)?;
+            let (uid, gid) = (Some(Uid::from_raw(device.uid)), Some(Gid::from_raw(device.gid)));
+            chownat(&dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+        };
+        make().during(Step::Device, &device.path)
     }
 
-    fn bind(&self, wanted: &Mount) -> Outcome<()> {
-        let detail = format!("{} at {}", wanted.source, wanted.target);
-        let source = fs::metadata(&wanted.source).during(Step::Mount, &detail)?;
-        let target = if source.is_dir() {
-            self.directory(&wanted.target, Step::Mount)?
-        } else {
-            self.place(&wanted.target, Step::Mount)?
+    /// A file in memory, bound over the one of the root. Its own name is gone afterwards.
+    fn file(&self, file: &File) -> Outcome<()> {
+        let lay = || {
+            let (dev, name) = (self.walk("/dev", Make::Nothing)?, ".yurt-file");
+            let (new, mode) = (OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY, Mode::from_raw_mode(0o644));
+            let memory = openat(&dev, name, new | OFlags::CLOEXEC, mode)?;
+            let mut rest = file.content.as_slice();
+            while !rest.is_empty() {
+                let written = rustix::io::write(&memory, rest)?;
+                rest = rest.get(written..).unwrap_or_default();
+            }
+            let bound = copy(&dev, name)?;
+            attach(&bound, &self.walk(&file.target, Make::File)?)?;
+            set(&bound, RDONLY, Propagation::Private)?;
+            unlinkat(&dev, name, AtFlags::empty())
         };
-        mount_bind_recursive(&wanted.source, by_number(target.as_fd())).during(Step::Mount, &detail)?;
-        // The descriptor still shows what lies below the new mount.
-        let target = self.open(&wanted.target, OFlags::PATH).during(Step::Mount, &detail)?;
-        let at = by_number(target.as_fd());
-        let propagation = match wanted.propagation() {
-            Propagation::Private => MountPropagationFlags::PRIVATE,
-            Propagation::HostToTask => MountPropagationFlags::DOWNSTREAM,
-            Propagation::Bidirectional => MountPropagationFlags::SHARED,
-        };
-        mount_change(&at, propagation | MountPropagationFlags::REC).during(Step::Mount, &detail)?;
-        if wanted.read_only {
-            remount_read_only(&target).during(Step::Mount, format_args!("{detail}, read-only"))?;
-        }
-        Ok(())
-    }
-
-    /// A file in memory, bound over the one of the root.
-    fn file(&self, number: usize, file: &File) -> Outcome<()> {
-        let place = self.place(&file.target, Step::File)?;
-        let name = format!(".yurt-file-{number}");
-        let (path, own) = (format!("/dev/{name}"), self.path.join("dev").join(&name));
-        fs::write(&own, &file.content).during(Step::File, &file.target)?;
-        let source = self.open(&path, OFlags::PATH).during(Step::File, &file.target)?;
-        mount_bind_recursive(by_number(source.as_fd()), by_number(place.as_fd())).during(Step::File, &file.target)?;
-        fs::remove_file(&own).during(Step::File, &file.target)
+        lay().during(Step::File, &file.target)
     }
 
     fn read_only(&self, path: &str) -> Outcome<()> {
-        let Ok(found) = self.open(path, OFlags::PATH) else { return Ok(()) };
-        let at = by_number(found.as_fd());
-        mount_bind_recursive(&at, &at).during(Step::Proc, path)?;
-        let bound = self.open(path, OFlags::PATH).during(Step::Proc, path)?;
-        remount_read_only(&bound).during(Step::Proc, path)
+        let Ok(found) = self.walk(path, Make::Nothing) else { return Ok(()) };
+        let bind = || {
+            let bound = copy(&found, "")?;
+            attach(&bound, &found)?;
+            set(&bound, RDONLY, Propagation::Private)
+        };
+        bind().during(Step::Proc, path)
     }
 
     fn mask(&self, path: &str) -> Outcome<()> {
-        let Ok(found) = self.open(path, OFlags::PATH) else { return Ok(()) };
-        let at = by_number(found.as_fd());
-        if rustix::fs::fstat(&found).is_ok_and(|meta| FileType::from_raw_mode(meta.st_mode).is_dir()) {
-            return mount("tmpfs", &at, "tmpfs", MountFlags::RDONLY, c"size=0").during(Step::Proc, path);
-        }
-        let null = self.open("/dev/null", OFlags::PATH).during(Step::Proc, path)?;
-        mount_bind_recursive(by_number(null.as_fd()), &at).during(Step::Proc, path)
+        let Ok(found) = self.walk(path, Make::Nothing) else { return Ok(()) };
+        let hide = || {
+            let over = if kind(&fstat(&found)?) == FileType::Directory {
+                file_system("tmpfs", &[("mode", "0555"), ("size", "4k")], RDONLY | NOSUID | NODEV | NOEXEC)?
+            } else {
+                copy(self.walk("/dev/null", Make::Nothing)?, "")?
+            };
+            attach(&over, &found)
+        };
+        hide().during(Step::Proc, path)
     }
 
     /// The root becomes `/`, and the host's is gone.
     fn pivot(&self) -> Outcome<()> {
-        rustix::process::chdir(&self.path).during(Step::Pivot, self.path.display())?;
-        rustix::process::pivot_root(".", ".").during(Step::Pivot, self.path.display())?;
-        // Both stand at the same place now, the host's on top.
-        unmount(".", UnmountFlags::DETACH).during(Step::Pivot, "leaving the host's files")?;
-        rustix::process::chdir("/").during(Step::Pivot, "/")
+        fchdir(&self.tree).during(Step::Pivot, "the root directory")?;
+        match pivot_root(".", ".") {
+            // Both stand at the same place now, the host's on top.
+            Ok(()) => unmount(".", UnmountFlags::DETACH).during(Step::Pivot, "leaving the host's files")?,
+            // The host lives in an initramfs, which cannot be left. Ours lies over all of it.
+            Err(Errno::INVAL) => chroot(".").during(Step::Pivot, "chroot")?,
+            Err(why) => return Err(why).during(Step::Pivot, "pivot_root"),
+        }
+        chdir("/").during(Step::Pivot, "/")
     }
 }
 
-/// A path without `..`: what it leads to is not there, so no link in it can say otherwise.
-fn plain(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
-        if part == ".." {
-            parts.pop();
-        } else {
-            parts.push(part);
-        }
-    }
-    format!("/{}", parts.join("/"))
+/// Names in a path, the last one first.
+fn parts(path: &[u8]) -> Vec<Vec<u8>> {
+    let names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".");
+    names.rev().map(<[u8]>::to_vec).collect()
 }
 
-/// Keeps the other flags of a mount, which the kernel would not let a task's owner drop.
-fn remount_read_only(at: &OwnedFd) -> io::Result<()> {
-    let has = rustix::fs::fstatvfs(at)?.f_flag;
-    let mut flags = MountFlags::BIND | MountFlags::RDONLY;
-    for (on_file_system, flag) in [
-        (rustix::fs::StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
-        (rustix::fs::StatVfsMountFlags::NODEV, MountFlags::NODEV),
-        (rustix::fs::StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
-    ] {
-        if has.contains(on_file_system) {
-            flags |= flag;
-        }
+fn kind(meta: &Stat) -> FileType {
+    FileType::from_raw_mode(meta.st_mode)
+}
+
+fn named(mount: &Mount) -> String {
+    format!("{} at {}", mount.source, mount.target)
+}
+
+fn node(dir: &OwnedFd, name: &str, kind: FileType, number: (u32, u32), mode: u32) -> rustix::io::Result<()> {
+    let mode = Mode::from_raw_mode(mode);
+    mknodat(dir, name, kind, mode, makedev(number.0, number.1))?;
+    // What the umask took away.
+    chmodat(dir, name, mode, AtFlags::empty())
+}
+
+/// A detached copy of a mount and of all below it.
+fn copy(dir: impl AsFd, path: &str) -> rustix::io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    open_tree(dir, path, if path.is_empty() { flags | OpenTreeFlags::AT_EMPTY_PATH } else { flags })
+}
+
+/// A new file system, detached.
+fn file_system(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> rustix::io::Result<OwnedFd> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (name, value) in options {
+        fsconfig_set_string(context.as_fd(), *name, *value)?;
     }
-    Ok(mount_remount(format!("/proc/self/fd/{}", at.as_raw_fd()), flags, c"")?)
+    fsconfig_create(context.as_fd())?;
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+fn attach(mount: &OwnedFd, place: &OwnedFd) -> rustix::io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, "", place, "", flags)
+}
+
+/// Attributes of a mount and those below it, beside those that they have; and who sees what is mounted below them later.
+fn set(mount: &OwnedFd, attributes: MountAttrFlags, propagation: Propagation) -> rustix::io::Result<()> {
+    let propagation = match propagation {
+        Propagation::Private => MountPropagationFlags::PRIVATE,
+        Propagation::HostToTask => MountPropagationFlags::DOWNSTREAM,
+        Propagation::Bidirectional => MountPropagationFlags::SHARED,
+    };
+    match sys::set_mount(mount.as_fd(), attributes, propagation.bits().into()) {
+        // Linux < 5.12, where only the topmost one can be made read-only.
+        Err(Errno::NOSYS) => {
+            let path = by_number(mount);
+            mount_change(&path, propagation | MountPropagationFlags::REC)?;
+            if attributes.is_empty() { Ok(()) } else { remount_read_only(mount, &path) }
+        }
+        outcome => outcome,
+    }
+}
+
+/// Keeps what the mount is kept from already: all of it has to be named again.
+fn remount_read_only(mount: &OwnedFd, path: &str) -> rustix::io::Result<()> {
+    let has = fstatvfs(mount)?.f_flag;
+    let kept = [
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+        (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+        (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+    ];
+    let kept = kept.into_iter().filter(|(flag, _)| has.contains(*flag)).map(|(_, flag)| flag);
+    mount_remount(path, kept.fold(MountFlags::BIND | MountFlags::RDONLY, |all, flag| all | flag), c"")
 }

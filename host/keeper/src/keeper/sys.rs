@@ -8,6 +8,11 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+use yurt_keeper::Exit;
+
 /// One side of a clone.
 pub(crate) enum Cloned {
     /// This is the new process.
@@ -16,19 +21,23 @@ pub(crate) enum Cloned {
     Parent { pid: i32, pidfd: OwnedFd },
 }
 
-/// `clone3(2)` as a fork: its own memory, `SIGCHLD` at its end. `flags`: namespaces and `CLONE_PARENT`. Born in the control group
-/// `cgroup` of version 2.
-pub(crate) fn clone(flags: i32, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
+/// `clone3(2)` as a fork: its own memory, `SIGCHLD` at its end. As process 1 of a new process id namespace, if wanted; born in the
+/// control group `cgroup` of version 2.
+pub(crate) fn clone(private_pid: bool, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
     let mut pidfd: RawFd = -1;
-    let mut flags = flags as u32 as u64 | libc::CLONE_PIDFD as u64;
-    // With CLONE_PARENT the signal is that of the calling process, and must not be given.
-    let exit_signal = if flags & libc::CLONE_PARENT as u64 != 0 { 0 } else { libc::SIGCHLD as u64 };
-    let mut arguments = CloneArguments { exit_signal, pidfd: (&raw mut pidfd) as u64, ..CloneArguments::default() };
+    let mut arguments = CloneArguments {
+        flags: libc::CLONE_PIDFD as u64,
+        pidfd: (&raw mut pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArguments::default()
+    };
+    if private_pid {
+        arguments.flags |= libc::CLONE_NEWPID as u64;
+    }
     if let Some(cgroup) = cgroup {
-        flags |= CLONE_INTO_CGROUP;
+        arguments.flags |= CLONE_INTO_CGROUP;
         arguments.cgroup = cgroup.as_raw_fd() as u64;
     }
-    arguments.flags = flags;
     // SAFETY: the structure is as long as is said and outlives the call; no stack and no memory is shared, so that the child goes on
     // with a copy of everything.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<CloneArguments>()) };
@@ -62,6 +71,12 @@ struct CloneArguments {
 
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
+/// Leaves namespaces for new ones.
+pub(crate) fn unshare(kinds: UnshareFlags) -> rustix::io::Result<()> {
+    // SAFETY: there is one thread, and the table of descriptors stays.
+    unsafe { unshare_unsafe(kinds.difference(UnshareFlags::FILES)) }
+}
+
 /// A descriptor that this process was started with.
 pub(crate) fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: asks about a number, whatever it is.
@@ -89,6 +104,12 @@ pub(crate) fn keep_only(fds: &[BorrowedFd<'_>]) {
         first = first.max(fd + 1);
     }
     close_from(first);
+}
+
+/// Has every descriptor from `first` on closed by `execve`.
+pub(crate) fn close_on_execute(first: RawFd) {
+    // SAFETY: closes nothing. Linux < 5.11 refuses; all that this program opens it opens so anyway.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
 }
 
 /// Makes `fd` the descriptor `number`, which stays open over `execve`.
@@ -138,6 +159,13 @@ pub(crate) fn default_signals() {
     }
 }
 
+/// Sends a signal by number: also those that have no name.
+pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let none = std::ptr::null_mut::<libc::siginfo_t>();
+    // SAFETY: numbers and a null pointer.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0) as i32 })
+}
+
 /// A child that has ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ended {
@@ -149,23 +177,81 @@ pub(crate) struct Ended {
     pub(crate) max_rss_kib: u64,
 }
 
-/// The next child that has ended, without waiting.
-pub(crate) fn reap() -> Option<Ended> {
+impl Ended {
+    /// In Nomad's terms: a signal is code 128 and more.
+    pub(crate) fn exit(&self) -> Exit {
+        let (code, signal) = match libc::WIFSIGNALED(self.status) {
+            true => (128 + libc::WTERMSIG(self.status), libc::WTERMSIG(self.status)),
+            false => (libc::WEXITSTATUS(self.status), 0),
+        };
+        Exit {
+            code,
+            signal: signal.unsigned_abs(),
+            user_micros: self.user_micros,
+            system_micros: self.system_micros,
+            max_rss_kib: self.max_rss_kib,
+            ..Exit::default()
+        }
+    }
+}
+
+/// The next child that has ended, without waiting; none: none at the moment. `ECHILD`: there are no children.
+pub(crate) fn reap() -> rustix::io::Result<Option<Ended>> {
     let mut status = 0;
     // SAFETY: plain data, for which zeros will do; both outlive the call.
     let (pid, usage) = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
         (libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage), usage)
     };
+    if pid < 0 {
+        return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::CHILD));
+    }
     let micros =
         |time: libc::timeval| (time.tv_sec as u64).saturating_mul(1_000_000).saturating_add(time.tv_usec as u64);
-    (pid > 0).then(|| Ended {
+    Ok((pid > 0).then(|| Ended {
         pid,
         status,
         user_micros: micros(usage.ru_utime),
         system_micros: micros(usage.ru_stime),
         max_rss_kib: usage.ru_maxrss as u64,
-    })
+    }))
+}
+
+/// Waits for a child that is about to end.
+pub(crate) fn wait_for(pid: i32) -> Option<i32> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the number outlives the call.
+        match unsafe { libc::waitpid(pid, &raw mut status, 0) } {
+            -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            -1 => return None,
+            _ => return Some(status),
+        }
+    }
+}
+
+/// How a process ended that is another's child and has been waited for: Linux ≥ 6.15.
+pub(crate) fn ended_elsewhere(pidfd: BorrowedFd<'_>) -> Option<Ended> {
+    // SAFETY: plain data, for which zeros will do. The request says how much of it there is.
+    let (outcome, info) = unsafe {
+        let mut info: libc::pidfd_info = std::mem::zeroed();
+        info.mask = libc::PIDFD_INFO_EXIT.into();
+        (libc::ioctl(pidfd.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info), info)
+    };
+    let known = outcome == 0 && info.mask & u64::from(libc::PIDFD_INFO_EXIT) != 0;
+    known.then_some(Ended { pid: 0, status: info.exit_code, user_micros: 0, system_micros: 0, max_rss_kib: 0 })
+}
+
+/// `mount_setattr(2)` of the mount that `fd` stands for and of those below it: Linux ≥ 5.12.
+pub(crate) fn set_mount(fd: BorrowedFd<'_>, set: MountAttrFlags, propagation: u64) -> rustix::io::Result<()> {
+    let attributes = libc::mount_attr { attr_set: set.bits().into(), attr_clr: 0, propagation, userns_fd: 0 };
+    let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
+    // SAFETY: path and structure are whole, as long as is said, and outlive the call.
+    let outcome = unsafe {
+        let size = size_of::<libc::mount_attr>();
+        libc::syscall(libc::SYS_mount_setattr, fd.as_raw_fd(), c"".as_ptr(), flags, &raw const attributes, size)
+    };
+    check(outcome as i32).map_err(|why| Errno::from_io_error(&why).unwrap_or(Errno::IO))
 }
 
 /// `prlimit(2)` of this process, by the kernel's number.
@@ -178,20 +264,31 @@ pub(crate) fn limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
 }
 
 /// Replaces this program. Comes back only with the reason why not.
-pub(crate) fn execute(path: &CStr, argv: &[CString], env: &[CString]) -> io::Error {
+pub(crate) fn execute(path: &CStr, argv: &[CString], env: &[CString]) -> Errno {
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
         strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (argv, env) = (pointers(argv), pointers(env));
     // SAFETY: both lists end with a null pointer, and they and what they point to outlive the call.
     unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), env.as_ptr()) };
-    io::Error::last_os_error()
+    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::NOEXEC)
 }
 
 /// Ends this process without running anything else of it.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: does not return.
     unsafe { libc::_exit(code) }
+}
+
+/// Gives memory that is no longer in use back to the kernel, now, and large pieces from now on at once.
+pub(crate) fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: settings of the allocator, which nobody else is using.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 64 * 1024);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 64 * 1024);
+        libc::malloc_trim(0);
+    }
 }
 
 fn check(outcome: i32) -> io::Result<()> {
