@@ -22,6 +22,7 @@ mod spawn;
 mod start;
 mod stats;
 mod streams;
+mod sweep;
 mod sys;
 mod task;
 mod tasks;

@@ -180,9 +180,11 @@ impl Task {
                 }
             }
             Whom::All => {
+                // Its init passes on what it gets, and the main process would get it twice.
+                let init = Stat::read(facts.pid()).map(|main| main.parent).filter(|_| number != KILL);
+                let members = facts.processes().into_iter().filter(|pid| Some(*pid) != init);
                 // A number may pass to another process before it is opened: what is listed once more after that is what was opened.
-                let opened: Vec<_> =
-                    facts.processes().into_iter().filter_map(|pid| Some((pid, proc::open(pid)?))).collect();
+                let opened: Vec<_> = members.filter_map(|pid| Some((pid, proc::open(pid)?))).collect();
                 let still = facts.processes();
                 for (pid, process) in opened.iter().filter(|(pid, _)| still.contains(pid)) {
                     match sys::send_signal(process.as_fd(), number) {

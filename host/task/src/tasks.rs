@@ -136,6 +136,12 @@ impl Tasks {
     }
 }
 
+impl Tasks {
+    pub(crate) fn room(&self) -> &Arc<Room> {
+        &self.0
+    }
+}
+
 /// Nobody wants it.
 async fn end(task: &Task) {
     tracing::warn!(task = task.id(), "the caller of its start has gone: it is ended");
@@ -190,7 +196,7 @@ impl Room {
         }
     }
 
-    fn found(self: &Arc<Room>, entry: Entry, state: State, life: Life) -> Result<Task, RecoverError> {
+    pub(crate) fn found(self: &Arc<Room>, entry: Entry, state: State, life: Life) -> Result<Task, RecoverError> {
         let watched = |fd: Option<OwnedFd>| {
             fd.map(watched).transpose().map_err(|reason| RecoverError::Io { path: entry.path.clone(), reason })
         };

@@ -1,8 +1,8 @@
 //! The task driver as Nomad sees it, wired from its parts: schema and configuration here, looks at the node in `driver/fingerprint.rs`,
 //! starts in `driver/start.rs`. Tasks themselves are the task room's; this keeps those that Nomad has spoken of.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
@@ -68,7 +68,7 @@ pub(crate) struct DriverPlugin {
     events: broadcast::Sender<TaskEvent>,
     runtime_dir: PathBuf,
     tasks: OnceLock<Result<Arc<Tasks>, String>>,
-    known: Mutex<BTreeMap<String, Known>>,
+    known: Arc<Mutex<BTreeMap<String, Known>>>,
     log: log::Control,
 }
 
@@ -102,7 +102,7 @@ impl DriverPlugin {
             events: broadcast::Sender::new(EVENTS),
             runtime_dir: places.tasks(),
             tasks: OnceLock::new(),
-            known: Mutex::default(),
+            known: Arc::default(),
             log,
         }
     }
@@ -156,6 +156,23 @@ impl DriverPlugin {
             let exit = running.task.wait().await;
             for message in told_at_the_end(&exit, &running.memo) {
                 tell(&events, &running, message);
+            }
+        });
+    }
+
+    /// Forgets what an agent asked another process of this plugin to forget that died just then: as often as the node is looked at.
+    fn sweep(&self) {
+        // Every start tells what is wrong with the directory.
+        let Ok(tasks) = self.tasks() else { return };
+        let (known, config) = (Arc::clone(&self.known), self.config.subscribe());
+        tokio::spawn(async move {
+            loop {
+                let ids = known.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect::<BTreeSet<_>>();
+                for id in tasks.sweep(|id| ids.contains(id)).await {
+                    tracing::info!(task = id, "it had ended and nobody asks for it any more: it is forgotten");
+                }
+                let period = config.borrow().host.fingerprint_period;
+                tokio::time::sleep(period).await;
             }
         });
     }
@@ -350,6 +367,7 @@ impl TaskDriver for DriverPlugin {
         self.looking.get_or_init(|| {
             let (config, findings) = (self.config.subscribe(), Arc::clone(&self.findings));
             fingerprint::start(self.logic.clone(), config, findings, self.looks.clone());
+            self.sweep();
         });
         self.looks.subscribe()
     }

@@ -54,8 +54,11 @@ pub(crate) fn prepare(
 impl Prepared {
     fn v2(&mut self, path: &Path, limits: &Limits, rules: Option<&[Rule]>) -> Result<(), StepError> {
         self.groups = Groups::V2(path.to_owned());
-        if make(path)? {
-            self.made.push(path.to_owned());
+        // Not what is above it: without the agent's hand there, nothing is counted here.
+        match fs::create_dir(path) {
+            Ok(()) => self.made.push(path.to_owned()),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(not_made(path, &e)),
         }
         let dir = open(path)?;
         self.groups.clear_leftovers(LEFTOVERS)?;
@@ -178,12 +181,14 @@ fn open(path: &Path) -> Result<Dir, StepError> {
     Dir::open(path).map_err(|errno| StepError::errno("opening the control group", path.display().to_string(), errno))
 }
 
+fn not_made(path: &Path, e: &io::Error) -> StepError {
+    let errno = Errno::from_io_error(e).unwrap_or(Errno::IO);
+    StepError::errno("making the control group", path.display().to_string(), errno)
+}
+
 /// Makes a directory, and the one above it where that is missing; whether it was not there.
 pub(super) fn make(path: &Path) -> Result<bool, StepError> {
-    let failed = |e: io::Error| {
-        let errno = Errno::from_io_error(&e).unwrap_or(Errno::IO);
-        StepError::errno("making the control group", path.display().to_string(), errno)
-    };
+    let failed = |e: io::Error| not_made(path, &e);
     // The one above may be removed by the end of another task just now.
     for _ in 0..10 {
         match fs::create_dir(path) {

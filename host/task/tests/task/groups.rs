@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use yurt_task::{Device, Isolation, Limits, Namespaces, RootDirectory};
+use yurt_task::{Cgroup, Device, Isolation, Limits, Namespaces, RootDirectory, Whom};
 
 use crate::rig::{Rig, end, eventually, is_alive, is_root, is_v2, patience};
 
@@ -60,6 +60,29 @@ async fn limits_stand_in_the_groups_and_the_task_is_in_all_of_them() {
 }
 
 #[tokio::test]
+async fn a_set_of_processors_is_the_task_s_own() {
+    if !is_root() {
+        return;
+    }
+    let rig = Rig::new();
+    let mut launch = rig.shell("grep ^Cpus_allowed_list /proc/self/status");
+    launch.limits.cpuset = Some("0".into());
+    let own = Path::new("/sys/fs/cgroup/cpuset").join(&rig.name);
+    if let Cgroup::V1 { cpuset, .. } = &mut launch.cgroup {
+        // The agent makes it, without processors or memory.
+        fs::create_dir(&own).unwrap();
+        cpuset.clone_from(&own);
+    }
+    let task = rig.tasks().start(launch).await.unwrap();
+    assert_eq!(end(&task).await.code, 0);
+    assert_eq!(rig.log(), "Cpus_allowed_list:\t0\n");
+    if !is_v2() {
+        fs::remove_dir(&own).unwrap();
+    }
+    rig.nothing_is_left();
+}
+
+#[tokio::test]
 async fn a_task_that_uses_up_its_memory_is_told_so() {
     if !is_root() {
         return;
@@ -93,7 +116,7 @@ async fn figures_are_of_this_task() {
         assert_eq!(pids, task.processes());
         let main = stats.processes.iter().find(|process| process.pid == task.pid()).unwrap();
         assert!(main.rss > 100_000 && main.cpu.user_nanos > 0, "{main:?}");
-        if matches!(rig.cgroup(), yurt_task::Cgroup::V1 { .. }) || is_v2() && is_root() {
+        if matches!(rig.cgroup(), Cgroup::V1 { .. }) || is_v2() && is_root() {
             let memory = &stats.memory;
             assert!(memory.usage.unwrap() >= memory.rss.unwrap() && memory.max_usage >= memory.usage, "{stats:?}");
             assert_eq!((stats.pids, stats.oom_kills), (Some(2), Some(0)));
@@ -118,6 +141,20 @@ async fn what_an_earlier_task_left_in_the_groups_is_killed_before_the_start() {
         left.wait().unwrap();
         task.kill(patience(Duration::from_secs(10))).await.unwrap();
         end(&task).await;
+        rig.nothing_is_left();
+    }
+}
+
+#[tokio::test]
+async fn a_group_whose_members_were_killed_at_one_blow_can_be_used_again() {
+    for rig in Rig::both() {
+        let blow = rig.groups().map(|group| group.join("cgroup.kill")).find(|file| file.exists());
+        let Some(blow) = blow else { continue };
+        for code in [3, 4] {
+            fs::write(&blow, "1").unwrap();
+            let task = rig.tasks().start(rig.shell(&format!("exit {code}"))).await.unwrap();
+            assert_eq!(end(&task).await.code, code);
+        }
         rig.nothing_is_left();
     }
 }
@@ -176,6 +213,36 @@ async fn a_task_with_a_root_of_its_own_has_the_devices_it_was_given_and_no_other
         );
         rig.nothing_is_left();
     }
+}
+
+#[tokio::test]
+async fn a_signal_for_all_reaches_a_task_below_its_init_once() {
+    if !is_root() {
+        return;
+    }
+    let rig = Rig::new();
+    let root = rig.dir.path().join("root");
+    copy_program(&root, "/bin/sh");
+    let mut launch = rig.shell(
+        "trap 'echo got it' USR1; trap 'exit 0' TERM; echo up; while :; do read line </dev/tty; done 2>/dev/null",
+    );
+    launch.isolation = Isolation::Chroot(Box::new(RootDirectory {
+        path: root,
+        namespaces: Namespaces { pid: true, init: true, ipc: true, uts: false },
+        mounts: vec![],
+        devices: vec![],
+        files: vec![],
+    }));
+    let task = rig.tasks().start(launch).await.unwrap();
+    rig.logged("up").await;
+    assert_eq!(task.processes().len(), 2, "init and the shell");
+    task.signal(10, Whom::All).unwrap();
+    rig.logged("got it").await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(rig.log(), "", "not twice");
+    task.signal(15, Whom::All).unwrap();
+    assert_eq!(end(&task).await.code, 0);
+    rig.nothing_is_left();
 }
 
 /// A program with what it loads.

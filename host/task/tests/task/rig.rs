@@ -96,6 +96,11 @@ impl Rig {
         self.groups.first().unwrap().clone()
     }
 
+    /// Directories that the agent made.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &PathBuf> {
+        self.groups.iter()
+    }
+
     pub(crate) fn tasks(&self) -> Tasks {
         Tasks::open(self.dir.path().join("run")).unwrap()
     }
@@ -147,6 +152,13 @@ impl Rig {
             log.lines().any(|one| one == line)
         });
         assert!(logged.await, "{line:?} is not in {log:?}");
+    }
+
+    /// As an agent does that is through with a task.
+    pub(crate) async fn remove_groups(&mut self) {
+        for group in std::mem::take(&mut self.groups) {
+            assert!(eventually(|| fs::remove_dir(&group).is_ok()).await, "{group:?}");
+        }
     }
 
     /// Asserts that nothing of any task is left.
@@ -218,6 +230,10 @@ impl Drop for Rig {
                 }
                 std::thread::sleep(Duration::from_millis(5));
             }
+        }
+        // What a test that plays a reboot, or fails, leaves of the room's own.
+        for hierarchy in fs::read_dir(ROOT).into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(hierarchy.path().join("nomad").join(&self.name));
         }
     }
 }
