@@ -226,7 +226,8 @@ func TestAPythonTaskThatEndsWhileThePluginIsDownReportsItsTrueEnd(t *testing.T) 
 func TestFiftyKillsOfThePluginLoseNoPythonTaskAndDoubleNone(t *testing.T) {
 	t.Parallel()
 	const kills, stayers = 50, 20
-	agent := rig.Start(t, rig.WithPython(t, ""))
+	// What Nomad asks a dying plugin to forget, the next one finds when it looks at the node.
+	agent := rig.Start(t, rig.WithPython(t, "yurt {\n fingerprint_period = \"1s\"\n}"))
 	const noted = "import os, time\nopen(os.environ['NOMAD_ALLOC_DIR'] + '/data/starts', 'a').write('1\\n')\n"
 	long := agent.Submit(rig.PythonTask{ID: "stayers", Code: noted + "time.sleep(3600)", Group: fmt.Sprintf("count = %d", stayers), Silent: true}.HCL())
 	tasks := map[string]rig.Process{}

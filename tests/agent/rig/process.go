@@ -247,6 +247,16 @@ func (p Process) Cgroups() (groups []string) {
 	return groups
 }
 
+// opened says whether the process has something open below a path.
+func (p Process) opened(path string) bool {
+	folder := fmt.Sprintf("/proc/%d/fd", p.PID)
+	open, _ := os.ReadDir(folder)
+	return slices.ContainsFunc(open, func(fd os.DirEntry) bool {
+		target, _ := os.Readlink(filepath.Join(folder, fd.Name()))
+		return strings.HasPrefix(target, path)
+	})
+}
+
 // Ancestry is a process and those above it.
 func Ancestry(process Process) (line []Process) {
 	all := map[int]Process{}

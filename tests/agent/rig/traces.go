@@ -1,7 +1,6 @@
 package rig
 
 import (
-	"bufio"
 	"fmt"
 	"io/fs"
 	"os"
@@ -34,14 +33,14 @@ func (a *Agent) know() {
 func (a *Agent) LeavesNothing() {
 	a.t.Helper()
 	a.know()
-	keepers := a.keepers()
+	watched := a.keepers()
 	a.stopJobs()
 	if err := a.API.System().GarbageCollect(); err != nil {
 		a.t.Fatal(err)
 	}
 	Until(a.t, "nothing of the tasks is left", func() error {
 		left := a.leftovers()
-		for _, keeper := range keepers {
+		for _, keeper := range append(a.keepers(), watched...) {
 			if keeper.Lives() {
 				left = append(left, fmt.Sprintf("keeper %d", keeper.PID))
 			}
@@ -104,40 +103,24 @@ func (a *Agent) mounts() (points []string) {
 	return points
 }
 
-// keepers are the keepers of this agent's tasks: ancestors of a task's process, and holders of a socket in the runtime directory.
+// keepers are the keepers of this agent's tasks, those that a task has beside it and those that are left alone: each has its entry open.
 func (a *Agent) keepers() (keepers []Process) {
-	keeper := map[int]bool{}
+	scope := a.scope()
+	above := map[int]bool{}
 	for _, process := range OfAllocations(a.allocs) {
-		for _, above := range Ancestry(process) {
-			keeper[above.PID] = true
-		}
-	}
-	if sockets := a.sockets(); len(sockets) > 0 {
-		for pid := range HoldersOf(sockets) {
-			keeper[pid] = true
+		for _, ancestor := range Ancestry(process) {
+			above[ancestor.PID] = true
 		}
 	}
 	for _, process := range Processes() {
-		if name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", process.PID)); keeper[process.PID] && strings.TrimSpace(string(name)) == keeperName {
+		if name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", process.PID)); strings.TrimSpace(string(name)) != keeperName {
+			continue
+		}
+		if above[process.PID] || scope != "" && process.opened(scope+"/") {
 			keepers = append(keepers, process)
 		}
 	}
 	return keepers
-}
-
-// sockets in the runtime directory that somebody listens on, as descriptors show them.
-func (a *Agent) sockets() (sockets []string) {
-	file, err := os.Open("/proc/net/unix")
-	if err != nil {
-		return nil
-	}
-	defer file.Close()
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		if fields := strings.Fields(lines.Text()); len(fields) == 8 && strings.Contains(fields[7], filepath.Base(a.dir)) {
-			sockets = append(sockets, "socket:["+fields[6]+"]")
-		}
-	}
-	return sockets
 }
 
 // killTasks ends what tests that failed have left.
