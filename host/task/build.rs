@@ -4,10 +4,13 @@
 //! beside the outer one, so that the two cargos never wait for each other's lock. Linked statically where that works: then it runs in
 //! any task's root and starts without a loader.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{env, fs};
+
+#[path = "../nested_cargo.rs"]
+mod nested_cargo;
+use nested_cargo::{forget_the_outer_build, target_folder};
 
 /// Separated by the byte that `CARGO_ENCODED_RUSTFLAGS` takes.
 const STATIC: &str = "-Ctarget-feature=+crt-static\x1f-Crelocation-model=static";
@@ -40,14 +43,13 @@ fn build() -> Result<PathBuf, String> {
         build.args(["build", "--quiet", "--locked", "--profile", "keeper", "--package", "yurt-keeper"]);
         build.arg("--manifest-path").arg(root.join("Cargo.toml")).arg("--target").arg(&target);
         build.arg("--target-dir").arg(folder);
-        for (name, _) in env::vars_os().filter(|(name, _)| meant_for_the_outer_build(name)) {
-            build.env_remove(name);
-        }
+        // Linked as the outer build is.
+        forget_the_outer_build(&mut build, |name| name.starts_with("CARGO_TARGET_") && name.ends_with("_LINKER"));
         build.env("CARGO_ENCODED_RUSTFLAGS", flags);
         let status = build.status().map_err(|e| format!("cannot run {}: {e}", cargo.display()))?;
         Ok::<_, String>(status.success().then(|| folder.join(&target).join("keeper/yurt-keeper")))
     };
-    let folder = target_folder(&out);
+    let folder = target_folder(&out, "keeper");
     let built = match run(STATIC, &folder)? {
         Some(built) => built,
         None => {
@@ -60,25 +62,4 @@ fn build() -> Result<PathBuf, String> {
     let program = out.join("yurt-keeper");
     fs::copy(&built, &program).map_err(|e| format!("{}: {e}", built.display()))?;
     Ok(program)
-}
-
-/// `target/keeper` beside `target/debug`, so that all profiles share it; `OUT_DIR` where the layout is another.
-fn target_folder(out: &Path) -> PathBuf {
-    // …/target/debug/build/yurt-task-<hash>/out
-    let build = out.ancestors().nth(2).filter(|build| build.ends_with("build"));
-    build.and_then(|build| build.ancestors().nth(2)).unwrap_or(out).join("keeper")
-}
-
-/// The outer cargo says to its build scripts what it is doing; an inner cargo would take that for its own orders (another profile,
-/// clippy as compiler). Only what says where crates come from, how to talk and how to link goes on.
-fn meant_for_the_outer_build(name: &OsStr) -> bool {
-    let Some(name) = name.to_str() else { return false };
-    let goes_on = ["CARGO_HOME", "CARGO_MAKEFLAGS"].contains(&name)
-        || ["CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_", "CARGO_TERM_"].iter().any(|start| name.starts_with(start))
-        || (name.starts_with("CARGO_TARGET_") && name.ends_with("_LINKER"))
-        // The very programs that are at work, absolute.
-        || ["CARGO", "RUSTC"].contains(&name);
-    let of_cargo = ["CARGO_", "RUSTC_", "DEP_"].iter().any(|start| name.starts_with(start))
-        || ["RUSTFLAGS", "RUSTDOC", "TARGET", "HOST", "PROFILE", "OPT_LEVEL", "DEBUG", "NUM_JOBS"].contains(&name);
-    of_cargo && !goes_on
 }

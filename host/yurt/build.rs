@@ -1,12 +1,14 @@
 //! Embeds the default guests: `YURT_GUEST_USB` and `YURT_GUEST_PYTHON` name the components `usb` and `python` for `include_bytes!`.
 //!
-//! Built here by `guests/build.sh` (another target, another profile, a target folder of its own beside the outer one, so that the
-//! two cargos never wait for each other's lock), or taken from the folder that `YURT_GUESTS_DIR` names.
+//! Built here by `guests/build.sh` (another target, another profile, a target folder of its own beside the outer one), or taken from the folder that `YURT_GUESTS_DIR` names.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{env, fs};
+
+#[path = "../nested_cargo.rs"]
+mod nested_cargo;
+use nested_cargo::{forget_the_outer_build, target_folder};
 
 /// Components that `guests/build.sh` makes, by the names of their files and of their sources' folders.
 const GUESTS: [&str; 2] = ["usb", "python"];
@@ -55,10 +57,8 @@ fn build() -> Result<Vec<PathBuf>, String> {
 
     let out = variable("OUT_DIR")?;
     let mut script = Command::new("sh");
-    script.arg(guests.join("build.sh")).arg(&out).env("YURT_GUESTS_TARGET", target_folder(&out));
-    for (name, _) in env::vars_os().filter(|(name, _)| meant_for_the_outer_build(name)) {
-        script.env_remove(name);
-    }
+    script.arg(guests.join("build.sh")).arg(&out).env("YURT_GUESTS_TARGET", target_folder(&out, "guests"));
+    forget_the_outer_build(&mut script, |_| false);
     let status = script.status().map_err(|e| format!("cannot run guests/build.sh with sh: {e}"))?;
     if !status.success() {
         return Err("the embedded guests did not build, see above; it takes the Rust target wasm32-unknown-unknown \
@@ -66,26 +66,6 @@ fn build() -> Result<Vec<PathBuf>, String> {
             .into());
     }
     GUESTS.iter().map(|name| looks_like_a_component(&out.join(format!("{name}.wasm")))).collect()
-}
-
-/// `target/guests` beside `target/debug`, so that all profiles share it; `OUT_DIR` where the layout is another.
-fn target_folder(out: &Path) -> PathBuf {
-    // …/target/debug/build/yurt-<hash>/out
-    let build = out.ancestors().nth(2).filter(|build| build.ends_with("build"));
-    build.and_then(|build| build.ancestors().nth(2)).unwrap_or(out).join("guests")
-}
-
-/// The outer cargo says to its build scripts what it is doing; an inner cargo would take that for its own orders (flags for the
-/// host's processor, another target, clippy as compiler). Only what says where crates come from and how to talk goes on.
-fn meant_for_the_outer_build(name: &OsString) -> bool {
-    let Some(name) = name.to_str() else { return false };
-    let goes_on = ["CARGO_HOME", "CARGO_MAKEFLAGS"].contains(&name)
-        || ["CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_", "CARGO_TERM_"].iter().any(|start| name.starts_with(start))
-        // The very programs that are at work, absolute.
-        || ["CARGO", "RUSTC"].contains(&name);
-    let of_cargo = ["CARGO_", "RUSTC_", "DEP_"].iter().any(|start| name.starts_with(start))
-        || ["RUSTFLAGS", "RUSTDOC", "TARGET", "HOST", "PROFILE", "OPT_LEVEL", "DEBUG", "NUM_JOBS"].contains(&name);
-    of_cargo && !goes_on
 }
 
 /// The preamble of a component (version 13, layer 1), not of a core module.
