@@ -17,10 +17,12 @@
 //! record that names them.
 
 mod files;
+mod kernel;
 mod protocol;
 mod step;
 
 pub use files::{Exit, Identity, State, names};
+pub use kernel::{boot_id, inode};
 pub use protocol::{
     Answer, Carried, Device, Exec, ExecStarted, Failed, File, Isolation, Mount, Privileges, Propagation, Request,
     ResourceLimit, Start, Started, answer, request,

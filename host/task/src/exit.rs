@@ -57,9 +57,8 @@ pub(crate) fn nanos(at: SystemTime) -> u64 {
 
 /// The exit that a wait status in the form of `wait(2)` means.
 pub(crate) fn from_status(status: i32, oom_killed: bool, at: SystemTime) -> yurt_keeper::Exit {
-    let signal = status & 0x7f;
-    let (code, signal) = if signal == 0 { ((status >> 8) & 0xff, 0) } else { (128 + signal, signal.unsigned_abs()) };
-    yurt_keeper::Exit { code, signal, oom_killed: oom_killed && code != 0, at: nanos(at), ..Default::default() }
+    let exit = yurt_keeper::Exit::of_status(status);
+    yurt_keeper::Exit { oom_killed: oom_killed && exit.code != 0, at: nanos(at), ..exit }
 }
 
 /// The exit of a task that nobody saw end.

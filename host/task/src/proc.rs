@@ -11,9 +11,6 @@ use yurt_keeper::Identity;
 use crate::stats::{CpuTime, ProcessStats};
 use crate::sys::send_signal;
 
-/// `PIDFS_MAGIC`: the file system in which a pidfd's inode is its process's own (Linux ≥ 6.9). Before, all share one.
-const PIDFS: u64 = 0x5049_4446;
-
 /// Some fields of `/proc/<pid>/stat`: `proc_pid_stat(5)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stat {
@@ -73,20 +70,12 @@ pub(crate) fn all() -> BTreeMap<u32, Stat> {
     pids.filter_map(|pid| Some((pid, Stat::read(pid)?))).collect()
 }
 
-/// This boot's id, 16 bytes.
-pub(crate) fn boot_id() -> std::io::Result<Vec<u8>> {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    let digits: Vec<u8> =
-        text.bytes().filter_map(|byte| char::from(byte).to_digit(16)).map(|digit| digit as u8).collect();
-    Ok(digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
-}
-
 /// A process that is the very one, alive or not yet reaped.
 pub(crate) fn find(wanted: &Identity) -> Option<OwnedFd> {
     let pidfd = open(wanted.pid)?;
     // While it is not reaped its number is nobody else's, so what is read here is of the process that the descriptor names.
     let stat = Stat::read(wanted.pid)?;
-    let same_inode = match inode(pidfd.as_fd()) {
+    let same_inode = match yurt_keeper::inode(&pidfd) {
         Some(inode) if wanted.inode != 0 => inode == wanted.inode,
         _ => true,
     };
@@ -98,12 +87,6 @@ pub(crate) fn find(wanted: &Identity) -> Option<OwnedFd> {
 pub(crate) fn open(pid: u32) -> Option<OwnedFd> {
     let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
     rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()
-}
-
-fn inode(pidfd: BorrowedFd<'_>) -> Option<u64> {
-    let file_system = rustix::fs::fstatfs(pidfd).ok()?;
-    (file_system.f_type as u64 == PIDFS).then_some(())?;
-    Some(rustix::fs::fstat(pidfd).ok()?.st_ino)
 }
 
 /// Whether it has ended, reaped or not.
@@ -150,7 +133,7 @@ mod tests {
         let pid = std::process::id();
         let pidfd = open(pid).expect("ourselves");
         let start_time = Stat::read(pid).expect("ourselves").start_time;
-        let inode = inode(pidfd.as_fd()).unwrap_or(0);
+        let inode = yurt_keeper::inode(&pidfd).unwrap_or(0);
         let we = Identity { pid, start_time, inode };
         assert!(find(&we).is_some());
         assert!(find(&Identity { inode: 0, ..we }).is_some());
@@ -162,6 +145,6 @@ mod tests {
 
     #[test]
     fn a_boot_has_a_name_of_sixteen_bytes() {
-        assert_eq!(boot_id().expect("/proc").len(), 16);
+        assert_eq!(yurt_keeper::boot_id().expect("/proc").len(), 16);
     }
 }

@@ -70,7 +70,7 @@ impl Tasks {
             OpenError::NotOurs { path: dir.clone(), problem, uid }
         })?;
         let what = "reading this boot's id in /proc/sys/kernel/random/boot_id";
-        let boot_id = proc::boot_id().map_err(|reason| OpenError::Unsupported { what, reason })?;
+        let boot_id = yurt_keeper::boot_id().map_err(|reason| OpenError::Unsupported { what, reason })?;
         Ok(Tasks(Arc::new(Room {
             path,
             dir: fd,

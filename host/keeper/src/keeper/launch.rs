@@ -195,7 +195,7 @@ fn state(plan: &Plan, task: Identity, oom_before: u64) -> State {
     State {
         protocol: PROTOCOL,
         id: start.id.clone(),
-        boot_id: proc::boot_id(),
+        boot_id: yurt_keeper::boot_id().unwrap_or_default(),
         keeper: Some(proc::own_identity()),
         task: Some(task),
         started_at: now(),

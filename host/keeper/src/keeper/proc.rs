@@ -6,15 +6,12 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use yurt_keeper::Identity;
 
-/// `PID_FS_MAGIC` of `linux/magic.h`.
-const PID_FS: rustix::fs::FsWord = 0x5049_4446;
-
 /// What tells this process from every other, seen through its pidfd.
 pub(crate) fn identity(pidfd: BorrowedFd<'_>, pid: i32) -> Identity {
     Identity {
         pid: pid.unsigned_abs(),
         start_time: stat(pid).map(|stat| stat.start_time).unwrap_or_default(),
-        inode: inode(pidfd),
+        inode: yurt_keeper::inode(pidfd).unwrap_or_default(),
     }
 }
 
@@ -26,12 +23,6 @@ pub(crate) fn own_identity() -> Identity {
         Ok(pidfd) => identity(pidfd.as_fd(), pid),
         Err(_) => Identity { pid: pid.unsigned_abs(), ..Identity::default() },
     }
-}
-
-/// Linux < 6.9 has one inode for all of them, which says nothing.
-fn inode(pidfd: BorrowedFd<'_>) -> u64 {
-    let own = rustix::fs::fstatfs(pidfd).is_ok_and(|system| system.f_type == PID_FS);
-    rustix::fs::fstat(pidfd).ok().filter(|_| own).map(|meta| meta.st_ino).unwrap_or_default()
 }
 
 /// The process that a pidfd stands for, by its number here.
@@ -63,11 +54,4 @@ fn stat(pid: i32) -> Option<Stat> {
 pub(crate) fn all() -> Vec<Stat> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     processes.filter_map(|entry| stat(entry.file_name().to_str()?.parse().ok()?)).collect()
-}
-
-/// 16 bytes that are others after every boot.
-pub(crate) fn boot_id() -> Vec<u8> {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let digits: Vec<u8> = text.chars().filter_map(|c| c.to_digit(16)).map(|digit| digit as u8).collect();
-    digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect()
 }

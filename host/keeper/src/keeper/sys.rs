@@ -180,17 +180,11 @@ pub(crate) struct Ended {
 impl Ended {
     /// In Nomad's terms: a signal is code 128 and more.
     pub(crate) fn exit(&self) -> Exit {
-        let (code, signal) = match libc::WIFSIGNALED(self.status) {
-            true => (128 + libc::WTERMSIG(self.status), libc::WTERMSIG(self.status)),
-            false => (libc::WEXITSTATUS(self.status), 0),
-        };
         Exit {
-            code,
-            signal: signal.unsigned_abs(),
             user_micros: self.user_micros,
             system_micros: self.system_micros,
             max_rss_kib: self.max_rss_kib,
-            ..Exit::default()
+            ..Exit::of_status(self.status)
         }
     }
 }
