@@ -151,17 +151,6 @@ pub struct File {
     pub content: Vec<u8>,
 }
 
-/// What stands in `/etc/resolv.conf`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Dns {
-    /// `nameserver`.
-    pub servers: Vec<String>,
-    /// `search`.
-    pub searches: Vec<String>,
-    /// `options`.
-    pub options: Vec<String>,
-}
-
 /// Where a task's processes are counted and limited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cgroup {

@@ -6,7 +6,6 @@
 
 mod cgroup;
 mod channel;
-mod confine;
 mod entry;
 mod error;
 mod exec;
@@ -37,7 +36,7 @@ pub use exec::{Command, ExecOptions, Input, Output, Resizer};
 pub use exit::Exit;
 pub use handle::Handle;
 pub use launch::{
-    Capabilities, Cgroup, Device, Dns, File, Identity, Isolation, Launch, Limits, Mount, Namespaces, Propagation,
+    Capabilities, Cgroup, Device, File, Identity, Isolation, Launch, Limits, Mount, Namespaces, Propagation,
     ResourceLimit, RootDirectory, Secret,
 };
 pub use probe::{PROBE_ID, Probe, ProbeError, Probed};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
-use crate::confine::confine;
+use crate::sys::confine;
 
 /// The user and group id that probes run under: no user has it.
 pub const PROBE_ID: u32 = 65_533;

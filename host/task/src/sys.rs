@@ -1,6 +1,8 @@
 //! The system calls that nobody wraps safely: all `unsafe` of this room.
 #![allow(unsafe_code)]
 
+mod confine;
+
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -9,6 +11,8 @@ use std::ptr;
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+pub(crate) use confine::confine;
 
 /// Why a program was not spawned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,5 @@
 //! Turns a command into one that can do little: the part of a probe that happens between fork and exec.
 
-#![allow(unsafe_code)]
-
 use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
