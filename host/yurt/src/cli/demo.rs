@@ -6,11 +6,11 @@
 //! second half is a real process.
 
 mod bus;
+mod launch;
 mod show;
 mod task;
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -18,9 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use yurt_nomad::client::{Agent, Launched, Offers};
-use yurt_nomad::config;
 use yurt_nomad::device::Group;
-use yurt_nomad::schema::Spec;
 use yurt_usb::{Roots, scan};
 
 use self::bus::SimulatedBus;
@@ -68,12 +66,12 @@ struct Demo {
 impl Demo {
     fn new(simulate: bool) -> anyhow::Result<Demo> {
         let scratch = Scratch::make()?;
-        let (state, plugins) = installed(&scratch)?;
+        let (state, plugins) = directories(&scratch)?;
 
         let real = scan(&Roots::system()).devices.iter().any(|device| !device.is_hub);
         let bus = if simulate || !real { Some(SimulatedBus::make(&scratch.0.join("usb"))?) } else { None };
         let agent = Agent {
-            program: plugins.join("usb"),
+            program: launch::linked(&plugins, "usb")?,
             args: bus.iter().flat_map(|bus| ["--usb-root".into(), bus.dir.clone().into_os_string()]).collect(),
             env: vec![(places::STATE_DIR.into(), state.clone().into())],
             ..Agent::default()
@@ -84,7 +82,7 @@ impl Demo {
     async fn play(mut self) -> anyhow::Result<()> {
         let bus = if self.bus.is_some() { "a simulated USB bus" } else { "this machine's USB bus" };
         self.out.heading("an agent in miniature", &format!("this binary as a Nomad device plugin, on {bus}"))?;
-        let mut plugin = self.launch().await?;
+        let (mut plugin, _) = launch::launched(&mut self.out, &self.agent, CONFIG).await?;
         let offers = patient("the first offer", plugin.device.fingerprint()).await?;
         let mut offer = Watch { offers, groups: Vec::new() };
         self.offered(&mut offer).await?;
@@ -99,29 +97,6 @@ impl Demo {
         task::play(&mut self.out, &self.state, &self.plugins).await?;
         self.out.heading("ended", &format!("as an agent ends it, in {}", show::span(ended.took)))?;
         Ok(())
-    }
-
-    /// The three launches of an agent's start.
-    async fn launch(&mut self) -> anyhow::Result<Launched> {
-        let progress = self.out.progress("the guest is compiled the first time");
-        let asked = self.agent.interrogate().await.context("launch 1: asked what it is")?;
-        progress.finish_and_clear();
-        self.out.step(
-            "launch 1",
-            &format!("asked what it is: {} {}", asked.info.name, asked.info.version),
-            asked.took,
-        )?;
-
-        let schema = asked.schema.unwrap_or_else(Spec::empty);
-        let config = config::from_hcl(CONFIG, "demo.hcl", &schema)?;
-        let began = Instant::now();
-        self.agent.validate(&config).await.context("launch 2: asked whether its configuration is right")?;
-        self.out.step("launch 2", "its configuration is right: rule {}", began.elapsed())?;
-
-        let began = Instant::now();
-        let plugin = self.agent.start(&config).await.context("launch 3: started for good")?;
-        self.out.step("launch 3", "started for good", began.elapsed())?;
-        Ok(plugin)
     }
 
     async fn offered(&mut self, offer: &mut Watch) -> anyhow::Result<()> {
@@ -231,17 +206,13 @@ async fn patient<T>(
     }
 }
 
-/// The demo's state directory, and its plugin directory with a link for the device plugin. Both stay where they can, so that only the first demo has to
-/// compile the guest.
-fn installed(scratch: &Scratch) -> anyhow::Result<(PathBuf, PathBuf)> {
+/// The demo's state directory and the plugin directory in it. They stay where they can, so that only the first demo has to compile
+/// the guests.
+fn directories(scratch: &Scratch) -> anyhow::Result<(PathBuf, PathBuf)> {
     let stays = places::base().join("demo");
     let state = if places::private_dir(&stays).is_ok() { stays } else { scratch.0.join("state") };
     let plugins = state.join("plugins");
     places::private_dir(&plugins).with_context(|| format!("cannot make {}", plugins.display()))?;
-    let link = plugins.join("usb");
-    let draft = plugins.join(format!(".usb.{}", std::process::id()));
-    symlink(std::env::current_exe()?, &draft)?;
-    std::fs::rename(&draft, &link)?;
     Ok((state, plugins))
 }
 

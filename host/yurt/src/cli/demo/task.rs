@@ -3,22 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::net::unix::pipe;
 use yurt_nomad::client::{Agent, Launched};
 use yurt_nomad::config;
 use yurt_nomad::driver::{Env, Health, Opaque, Resources, TaskConfig, TaskHandle};
-use yurt_nomad::schema::Spec;
 
-use super::{patient, show};
+use super::{launch, patient, show};
 use crate::cli::term::{Out, Style};
 use crate::places;
 
@@ -39,7 +38,7 @@ while True:
 pub(super) async fn play(out: &mut Out, state: &Path, plugins: &Path) -> anyhow::Result<()> {
     let demo = Demo::new(state, plugins)?;
     out.heading("a task", "this binary as a Nomad task driver, file name python-driver")?;
-    let mut plugin = demo.launch(out).await?;
+    let (mut plugin, config) = launch::launched(out, &demo.agent, CONFIG).await?;
     if !detected(out, &mut plugin).await? {
         plugin.end().await;
         return Ok(());
@@ -65,7 +64,7 @@ pub(super) async fn play(out: &mut Out, state: &Path, plugins: &Path) -> anyhow:
     out.heading("exec", &format!("a command in the task, answered after {}", show::span(began.elapsed())))?;
     out.line(&format!("  {}", String::from_utf8_lossy(&ran.stdout).trim_end()))?;
 
-    let mut plugin = demo.lost_and_found(out, plugin, &task, &handle).await?;
+    let mut plugin = demo.lost_and_found(out, (plugin, &config), &task, &handle).await?;
 
     let began = Instant::now();
     let mut waiting = plugin.driver.clone();
@@ -93,37 +92,11 @@ struct Demo {
 
 impl Demo {
     fn new(state: &Path, plugins: &Path) -> anyhow::Result<Demo> {
-        let link = plugins.join("python-driver");
-        let draft = plugins.join(format!(".python-driver.{}", std::process::id()));
-        symlink(std::env::current_exe()?, &draft)?;
-        fs::rename(&draft, &link)?;
+        let program = launch::linked(plugins, "python-driver")?;
         let alloc = Allocation::make()?;
         let env =
             vec![(places::STATE_DIR.into(), state.into()), (places::RUNTIME_DIR.into(), alloc.0.join("run").into())];
-        Ok(Demo { agent: Agent { program: link, env, ..Agent::default() }, alloc })
-    }
-
-    /// The three launches of an agent's start.
-    async fn launch(&self, out: &mut Out) -> anyhow::Result<Launched> {
-        let progress = out.progress("the guest is compiled the first time");
-        let asked = self.agent.interrogate().await.context("launch 1: asked what it is")?;
-        progress.finish_and_clear();
-        out.step("launch 1", &format!("asked what it is: {} {}", asked.info.name, asked.info.version), asked.took)?;
-        let schema = asked.schema.unwrap_or_else(Spec::empty);
-        let config = config::from_hcl(CONFIG, "demo.hcl", &schema)?;
-        let began = Instant::now();
-        self.agent.validate(&config).await.context("launch 2: asked whether its configuration is right")?;
-        out.step("launch 2", "its configuration is right", began.elapsed())?;
-        self.start(out, "launch 3").await
-    }
-
-    async fn start(&self, out: &mut Out, name: &str) -> anyhow::Result<Launched> {
-        let began = Instant::now();
-        let schema = self.agent.interrogate().await?.schema.unwrap_or_else(Spec::empty);
-        let config = config::from_hcl(CONFIG, "demo.hcl", &schema)?;
-        let plugin = self.agent.start(&config).await.with_context(|| format!("{name}: started for good"))?;
-        out.step(name, "started for good", began.elapsed())?;
-        Ok(plugin)
+        Ok(Demo { agent: Agent { program, env, ..Agent::default() }, alloc })
     }
 
     /// The task, with its log open.
@@ -153,7 +126,7 @@ impl Demo {
     async fn lost_and_found(
         &self,
         out: &mut Out,
-        mut plugin: Launched,
+        (mut plugin, config): (Launched, &Value),
         task: &TaskConfig,
         handle: &TaskHandle,
     ) -> anyhow::Result<Launched> {
@@ -164,7 +137,7 @@ impl Demo {
         drop(plugin);
         out.heading("kill -9", "the plugin is dead; the task does not notice")?;
 
-        let mut plugin = self.start(out, "launched").await?;
+        let mut plugin = launch::started(out, &self.agent, config, "launched").await?;
         let began = Instant::now();
         patient("finding it again", plugin.driver.recover(handle)).await?;
         let took = began.elapsed();
