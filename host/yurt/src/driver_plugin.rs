@@ -22,7 +22,7 @@ use yurt_nomad::schema::Spec;
 use yurt_task::{Handle, Task, Tasks};
 
 use crate::choice::Driver;
-use crate::device_plugin::{refusal, sentence};
+use crate::diagnostics;
 use crate::driver::config::{self, DriverConfig, Isolation};
 use crate::driver::exec::{self, exit};
 use crate::driver::fingerprint::{self, Findings};
@@ -278,8 +278,7 @@ fn tell(events: &broadcast::Sender<TaskEvent>, running: &Running, message: Strin
 
 /// The guest's keys with the host's block beside them.
 pub(crate) fn schema(guest: &str) -> Result<Spec, yurt_nomad::schema::SpecError> {
-    let guest = if guest.trim().is_empty() { Spec::empty() } else { Spec::parse(guest)? };
-    guest.merge_block(host_config::BLOCK, config::spec()?)
+    host_config::beside(guest, config::spec()?)
 }
 
 /// What a schema makes of a stanza without `config`.
@@ -289,8 +288,7 @@ pub(crate) fn defaults(schema: &Spec, wanted: wit::Isolation) -> Result<Config, 
 
 /// Takes the host's block out; the rest is the guest's.
 pub(crate) fn split(mut config: Value, wanted: wit::Isolation) -> Result<Config, String> {
-    let block = config.as_object_mut().and_then(|keys| keys.remove(host_config::BLOCK)).unwrap_or(Value::Null);
-    let host = DriverConfig::from_json(&block)?;
+    let host = DriverConfig::from_json(&host_config::taken_from(&mut config))?;
     let isolation = match (host.isolation, wanted) {
         (Some(isolation), _) => isolation,
         (None, wit::Isolation::None) => Isolation::None,
@@ -319,19 +317,7 @@ impl TaskDriver for DriverPlugin {
         let config =
             split(json, self.logic.description().capabilities.isolation).map_err(PluginError::invalid_argument)?;
         let (logic, guest) = (self.logic.clone(), Arc::clone(&config.guest));
-        match tokio::task::spawn_blocking(move || logic.check_config(&guest)).await {
-            Ok(Ok(findings)) => {
-                if let Some(errors) = refusal(&findings) {
-                    return Err(PluginError::invalid_argument(errors));
-                }
-                for warning in findings.iter().map(sentence) {
-                    tracing::warn!("configuration: {warning}");
-                }
-            }
-            // An error here would stop the whole agent: only what the operator typed may do that.
-            Ok(Err(why)) => tracing::error!("the configuration could not be checked: {why}"),
-            Err(why) => tracing::error!("the configuration could not be checked: {why}"),
-        }
+        diagnostics::accepted(move || logic.check_config(&guest)).await?;
         if let Some(topology) = agent.and_then(|agent| agent.topology) {
             *self.topology.write().unwrap_or_else(PoisonError::into_inner) = Some(topology);
         }

@@ -7,7 +7,7 @@ use tracing::Level;
 use yurt_nomad::schema::{Spec, SpecError};
 
 /// Name of the block.
-pub(crate) const BLOCK: &str = "yurt";
+const BLOCK: &str = "yurt";
 
 /// The block, evaluated. Every field has a default, so an absent block is the default one.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +31,17 @@ impl Default for HostConfig {
             grace: Duration::ZERO,
         }
     }
+}
+
+/// The guest's keys with a block of the host's beside them.
+pub(crate) fn beside(guest: &str, block: Spec) -> Result<Spec, SpecError> {
+    let guest = if guest.trim().is_empty() { Spec::empty() } else { Spec::parse(guest)? };
+    guest.merge_block(BLOCK, block)
+}
+
+/// Takes the host's block out of an evaluated configuration; `null` is an absent one. What is left is the guest's.
+pub(crate) fn taken_from(config: &mut Value) -> Value {
+    config.as_object_mut().and_then(|keys| keys.remove(BLOCK)).unwrap_or(Value::Null)
 }
 
 /// The block's schema, to be merged with the guest's.

@@ -13,6 +13,7 @@ use yurt_usb::facts::Snapshot;
 
 use crate::check::{self, Offered};
 use crate::convert;
+use crate::guest_call::asked;
 use crate::offer::{Current, Offers};
 
 /// A fresh process may be asked before its first answer; it waits this long for one.
@@ -45,13 +46,11 @@ pub(crate) async fn reserve(
     let policy = policy.clone();
     let answer = {
         let (facts, group) = (facts.clone(), group);
-        tokio::task::spawn_blocking(move || policy.reserve(&config, &facts, &group, &instances)).await
+        asked(move || policy.reserve(&config, &facts, &group, &instances)).await?
     };
     match answer {
-        Ok(Ok(Ok(answer))) => check(&answer, &facts, &offered).map_err(PluginError::internal),
-        Ok(Ok(Err(why))) => Err(PluginError::failed_precondition(format!("the policy refuses: {why}"))),
-        Ok(Err(why)) => Err(PluginError::internal(why.to_string())),
-        Err(why) => Err(PluginError::internal(format!("the policy call was lost: {why}"))),
+        Ok(answer) => check(&answer, &facts, &offered).map_err(PluginError::internal),
+        Err(why) => Err(PluginError::failed_precondition(format!("the policy refuses: {why}"))),
     }
 }
 

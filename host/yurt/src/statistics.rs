@@ -8,6 +8,7 @@ use yurt_guest::{UsbPolicy, usb as wit};
 use yurt_nomad::device::{GroupStats, InstanceStats, PluginError};
 
 use crate::convert;
+use crate::guest_call::asked;
 use crate::offer::Offers;
 
 /// Answers one beat of a Stats stream. Nothing offered costs nothing: the policy is not even asked.
@@ -22,14 +23,12 @@ pub(crate) async fn stats(
     }
     let instances: Vec<wit::Instance> = current.offer.instances.values().map(|one| one.instance.clone()).collect();
     let (policy, offers) = (policy.clone(), Arc::clone(offers));
-    let answer = tokio::task::spawn_blocking(move || {
+    let answer = asked(move || {
         let keys: Vec<String> = instances.iter().flat_map(|instance| instance.members.iter().cloned()).collect();
         let counters = convert::counters(&offers.watcher.counters(&keys));
         policy.stats(&config, &counters, &instances)
     })
-    .await
-    .map_err(|why| PluginError::internal(format!("the policy call was lost: {why}")))?
-    .map_err(|why| PluginError::internal(why.to_string()))?
+    .await?
     .map_err(|why| PluginError::internal(format!("the policy has no figures: {why}")))?;
 
     let now = SystemTime::now();

@@ -37,7 +37,7 @@ async fn begun(task: &Task, memo: &Memo, words: Vec<String>, tty: Option<(u16, u
 
 /// What a command writes and how it ends. Both outputs stand in `stdout` as they came, since agents look at nothing else, and what went
 /// to the second also in `stderr`.
-pub(crate) async fn to_its_end(mut command: Command) -> Result<ExecResult, PluginError> {
+async fn to_its_end(mut command: Command) -> Result<ExecResult, PluginError> {
     drop(command.stdin.take());
     let mut result = ExecResult::default();
     let (mut stdout, mut stderr) = (command.stdout.take(), command.stderr.take());

@@ -13,6 +13,7 @@ use super::config::Isolation;
 use super::look::Place;
 use crate::convert;
 use crate::driver_plugin::Config;
+use crate::guest_call::asked;
 
 /// What the last look found, for plans.
 pub(crate) type Findings = Arc<RwLock<Arc<[wit::Finding]>>>;
@@ -53,20 +54,17 @@ async fn look(logic: &DriverLogic, config: &Config) -> (Vec<wit::Finding>, Finge
         tracing::error!("the node could not be judged: {why}");
         Fingerprint { attributes: BTreeMap::new(), health: Health::Unhealthy { reason: why } }
     };
-    let (asked, keys) = (logic.clone(), Arc::clone(&config.guest));
-    let probes = match tokio::task::spawn_blocking(move || asked.probes(&keys)).await {
-        Ok(Ok(probes)) => probes,
-        Ok(Err(why)) => return (Vec::new(), failed(why.to_string())),
+    let (guest, keys) = (logic.clone(), Arc::clone(&config.guest));
+    let probes = match asked(move || guest.probes(&keys)).await {
+        Ok(probes) => probes,
         Err(why) => return (Vec::new(), failed(why.to_string())),
     };
     let findings = Place::node(&logic.about().name, &config.host.grants).look(&probes).await;
-    let (asked, keys, seen) = (logic.clone(), Arc::clone(&config.guest), findings.clone());
-    let judged = match tokio::task::spawn_blocking(move || asked.judge(&keys, &seen)).await {
-        Ok(Ok(judged)) => judged,
-        Ok(Err(why)) => return (findings, failed(why.to_string())),
-        Err(why) => return (findings, failed(why.to_string())),
-    };
-    (findings, fingerprint(judged))
+    let (guest, keys, seen) = (logic.clone(), Arc::clone(&config.guest), findings.clone());
+    match asked(move || guest.judge(&keys, &seen)).await {
+        Ok(judged) => (findings, fingerprint(judged)),
+        Err(why) => (findings, failed(why.to_string())),
+    }
 }
 
 fn fingerprint(judged: wit::Fingerprint) -> Fingerprint {

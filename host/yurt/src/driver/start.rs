@@ -18,7 +18,8 @@ use super::config::{DriverConfig, Isolation};
 use super::look::{PATH, Place};
 use super::memo::Memo;
 use super::{glob, view};
-use crate::device_plugin::{refusal, sentence};
+use crate::diagnostics::{refusal, sentence};
+use crate::guest_call::asked;
 
 /// What a start goes by besides the request itself.
 pub(crate) struct Terms<'a> {
@@ -72,7 +73,7 @@ pub(crate) fn request_digest(task: &TaskConfig, config: &Value) -> Vec<u8> {
 pub(crate) async fn plan(terms: &Terms<'_>, task: &TaskConfig, config: &Value) -> Result<Planned, StartError> {
     let text = config.to_string();
     let warnings = checked(terms, &text).await?;
-    let plan = asked(terms, task, &text).await?;
+    let plan = planned(terms, task, &text).await?;
     let clamped = clamp(plan, &terms.host.grants, terms.isolation, task.user.as_deref())
         .map_err(|why| PluginError::failed_precondition(format!("guest {}: {why}", terms.logic.about().name)))?;
     let memo = Memo {
@@ -85,14 +86,17 @@ pub(crate) async fn plan(terms: &Terms<'_>, task: &TaskConfig, config: &Value) -
         exit_notes: clamped.exit_notes.clone(),
     };
     let note = clamped.note.clone();
-    let launch = launch(terms, task, config, clamped, &memo)?;
+    let precondition = |why: String| StartError::from(PluginError::failed_precondition(why));
+    plain(task).map_err(precondition)?;
+    let who = who(terms, &clamped).await.map_err(precondition)?;
+    let launch = launch(terms, task, config, clamped, who, &memo)?;
     Ok(Planned { launch, note, warnings })
 }
 
 /// The guest's own judgement of the job's `config`: all errors in one sentence, or its warnings.
 async fn checked(terms: &Terms<'_>, task: &str) -> Result<Vec<String>, StartError> {
     let (logic, config, task) = (terms.logic.clone(), terms.guest_config.to_owned(), task.to_owned());
-    let findings = blocking(move || logic.check_task(&config, &task, &[])).await?;
+    let findings = asked(move || logic.check_task(&config, &task, &[])).await?;
     match refusal(&findings) {
         Some(errors) => Err(PluginError::invalid_argument(errors).into()),
         None => Ok(findings.iter().map(sentence).collect()),
@@ -100,7 +104,7 @@ async fn checked(terms: &Terms<'_>, task: &str) -> Result<Vec<String>, StartErro
 }
 
 /// The plan; once more if the guest wants to look into the task's root first.
-async fn asked(terms: &Terms<'_>, task: &TaskConfig, config: &str) -> Result<wit::LaunchPlan, StartError> {
+async fn planned(terms: &Terms<'_>, task: &TaskConfig, config: &str) -> Result<wit::LaunchPlan, StartError> {
     let view = view::of(task, terms.isolation);
     let mut findings = terms.findings.to_vec();
     match once(terms, config, &view, &findings).await? {
@@ -132,7 +136,7 @@ async fn once(
 ) -> Result<wit::Next, StartError> {
     let (logic, config, task) = (terms.logic.clone(), terms.guest_config.to_owned(), task.to_owned());
     let (view, findings) = (view.clone(), findings.to_vec());
-    let answer = blocking(move || logic.plan(&config, &task, &view, &findings)).await?;
+    let answer = asked(move || logic.plan(&config, &task, &view, &findings)).await?;
     answer.map_err(|why| {
         let text = match &why.path {
             Some(path) => format!("{path}: {}", why.message),
@@ -142,28 +146,16 @@ async fn once(
     })
 }
 
-/// A guest's fault is nobody's input: trying again with the next version of it may help, with this one it does not.
-async fn blocking<T: Send + 'static>(
-    call: impl FnOnce() -> Result<T, yurt_guest::GuestError> + Send + 'static,
-) -> Result<T, PluginError> {
-    match tokio::task::spawn_blocking(call).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(why)) => Err(PluginError::internal(why.to_string())),
-        Err(why) => Err(PluginError::internal(format!("the guest's call was lost: {why}"))),
-    }
-}
-
 fn launch(
     terms: &Terms<'_>,
     task: &TaskConfig,
     config: &Value,
     clamped: Clamped,
+    who: Option<Who>,
     memo: &Memo,
 ) -> Result<Launch, StartError> {
     let precondition = |why: String| StartError::from(PluginError::failed_precondition(why));
-    plain(task).map_err(precondition)?;
     let own_dir = task_dir(task);
-    let who = who(terms, &clamped).map_err(precondition)?;
     let work_dir = clamped.work_dir.clone().unwrap_or_else(|| match terms.isolation {
         Isolation::Chroot => "/".to_owned(),
         Isolation::None => own_dir.to_string_lossy().into_owned(),
@@ -223,7 +215,8 @@ struct Who {
     home: String,
 }
 
-fn who(terms: &Terms<'_>, clamped: &Clamped) -> Result<Option<Who>, String> {
+/// Asks the host's user database, which may be a directory somewhere in the network: not on the thread of the wire.
+async fn who(terms: &Terms<'_>, clamped: &Clamped) -> Result<Option<Who>, String> {
     if !rustix::process::geteuid().is_root() {
         // There is nothing to give away: the task is what the plugin is.
         return Ok(None);
@@ -231,7 +224,9 @@ fn who(terms: &Terms<'_>, clamped: &Clamped) -> Result<Option<Who>, String> {
     let Some(wanted) = clamped.user.as_deref() else {
         return Err("neither the job nor its plan names a user for the task: set user in the task".to_owned());
     };
-    let user = yurt_task::users::lookup(wanted).map_err(|why| why.to_string())?;
+    let name = wanted.to_owned();
+    let user = tokio::task::spawn_blocking(move || yurt_task::users::lookup(&name)).await;
+    let user = user.map_err(|why| why.to_string())?.map_err(|why| why.to_string())?;
     if user.uid == 0 && terms.isolation == Isolation::None && !terms.host.grants.root_without_isolation {
         return Err(format!(
             "the task would run as {wanted} with the host's own files: yurt.grants.root_without_isolation does not allow it"

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use yurt_nomad::driver::PluginError;
-use yurt_task::{ExecOptions, Task, Whom};
+use yurt_task::{Task, Whom};
 
 use super::memo::{Action, Memo, StopStep};
-use super::signals;
+use super::{exec, signals};
 
 /// What agents expect of a driver that is told no signal.
 const SIGINT: i32 = 2;
@@ -50,26 +50,21 @@ fn steps(memo: &Memo, signal: Option<&str>) -> Vec<StopStep> {
 /// Does what a signal means to the task. A command must end within `most`.
 pub(crate) async fn act(task: &Task, memo: &Memo, action: &Action, most: Duration) -> Result<(), PluginError> {
     let failed = |why: String| PluginError::failed_precondition(why);
-    match action {
-        Action::Main(number) => task.signal(*number, Whom::Main).map_err(|why| failed(why.to_string())),
-        Action::All(number) => task.signal(*number, Whom::All).map_err(|why| failed(why.to_string())),
+    let (number, whom) = match action {
+        Action::Main(number) => (*number, Whom::Main),
+        Action::All(number) => (*number, Whom::All),
         Action::Command(words) => {
-            let argv = memo.exec_prefix.iter().chain(words).cloned().collect();
-            let command = task.exec(ExecOptions { argv, env: Vec::new(), tty: None }).await;
-            let command = command.map_err(|why| failed(why.to_string()))?;
-            match tokio::time::timeout(most, super::exec::to_its_end(command)).await {
-                Ok(Ok(result)) if result.exit.code == 0 => Ok(()),
-                Ok(Ok(result)) => Err(failed(format!(
-                    "{:?}, which stands for the signal, ended with code {}: {}",
-                    words,
-                    result.exit.code,
+            let result = exec::run(task, memo, words.clone(), Some(most)).await?;
+            return match result.exit.code {
+                0 => Ok(()),
+                code => Err(failed(format!(
+                    "{words:?}, which stands for the signal, ended with code {code}: {}",
                     String::from_utf8_lossy(&result.stdout).trim_end()
                 ))),
-                Ok(Err(why)) => Err(why),
-                Err(_) => Err(PluginError::deadline_exceeded(format!("{words:?}, which stands for the signal, hangs"))),
-            }
+            };
         }
-    }
+    };
+    task.signal(number, whom).map_err(|why| failed(why.to_string()))
 }
 
 #[cfg(test)]

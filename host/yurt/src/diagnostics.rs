@@ -1,0 +1,73 @@
+//! What a guest finds in a configuration or in a job, as sentences for people.
+
+use yurt_guest::GuestError;
+use yurt_guest::usb as wit;
+use yurt_nomad::driver::PluginError;
+
+use crate::guest_call::asked;
+
+/// Takes a configuration that the guest finds nothing wrong with; its warnings are logged.
+pub(crate) async fn accepted(
+    check: impl FnOnce() -> Result<Vec<wit::Diagnostic>, GuestError> + Send + 'static,
+) -> Result<(), PluginError> {
+    match asked(check).await {
+        Ok(findings) => {
+            if let Some(errors) = refusal(&findings) {
+                return Err(PluginError::invalid_argument(errors));
+            }
+            for warning in findings.iter().map(sentence) {
+                tracing::warn!("configuration: {warning}");
+            }
+        }
+        // An error here would stop the whole agent: only what the operator typed may do that.
+        Err(why) => tracing::error!("the configuration could not be checked: {why}"),
+    }
+    Ok(())
+}
+
+/// The guest's findings as the one sentence that stops the agent's start, or nothing.
+pub(crate) fn refusal(findings: &[wit::Diagnostic]) -> Option<String> {
+    let errors: Vec<String> =
+        findings.iter().filter(|finding| matches!(finding.severity, wit::Severity::Error)).map(sentence).collect();
+    (!errors.is_empty()).then(|| errors.join("; "))
+}
+
+/// `rule[2].vendor: not a vendor id (write "0x12f7" or "4855")`; a message that begins with its key, `vendor = "x": …`, is not told it
+/// twice.
+pub(crate) fn sentence(finding: &wit::Diagnostic) -> String {
+    let (path, message) = (&finding.path, &finding.message);
+    let (above, key) = path.rfind('.').map_or(("", path.as_str()), |dot| path.split_at(dot + 1));
+    let mut text = match message.strip_prefix(key) {
+        _ if path.is_empty() => message.clone(),
+        Some(rest) if rest.starts_with(" = ") => format!("{above}{message}"),
+        _ => format!("{path}: {message}"),
+    };
+    if let Some(hint) = &finding.hint {
+        text.push_str(&format!(" ({hint})"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_is_one_sentence_that_names_its_key_once() {
+        let finding = |path: &str, message: &str, hint: Option<&str>| {
+            sentence(&wit::Diagnostic {
+                severity: wit::Severity::Error,
+                path: path.into(),
+                message: message.into(),
+                hint: hint.map(str::to_owned),
+            })
+        };
+        assert_eq!(finding("", "nothing is offered", None), "nothing is offered");
+        assert_eq!(
+            finding("period", "period = \"x\": no duration", Some("\"10s\"")),
+            "period = \"x\": no duration (\"10s\")"
+        );
+        assert_eq!(finding("rule[2].vendor", "vendor = \"x\": no id", None), "rule[2].vendor = \"x\": no id");
+        assert_eq!(finding("rule[2].vendor", "vendors are many", None), "rule[2].vendor: vendors are many");
+    }
+}
