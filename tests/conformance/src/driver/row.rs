@@ -5,7 +5,7 @@ use std::io::Write as _;
 use super::node::Node;
 use super::subject::{Flavour, Isolation, Subject};
 
-/// What the peers cannot do or are known to fail: row, driver, reason. `docs/acceptance.md` shows them.
+/// What the peers cannot do or are known to fail: row, driver, reason.
 pub(crate) const EXCUSES: &str = include_str!("../../acceptance/peers.txt");
 
 /// In each mode of the driver under test: the row, then a look for what is left.
