@@ -187,6 +187,9 @@ consul {
 }
 client {
   enabled = true
+  # Ended allocations stay to be looked at, however full this machine's disk is.
+  gc_disk_usage_threshold  = 100
+  gc_inode_usage_threshold = 100
   options = {
     "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean"
     "driver.allowlist"     = "raw_exec"
