@@ -22,7 +22,7 @@ mod protocol;
 mod step;
 
 pub use files::{Exit, Identity, State, names};
-pub use kernel::{boot_id, inode};
+pub use kernel::{Stat, boot_id, inode};
 pub use protocol::{
     Answer, Carried, Device, Exec, ExecStarted, Failed, File, Isolation, Mount, Privileges, Propagation, Request,
     ResourceLimit, Start, Started, answer, request,

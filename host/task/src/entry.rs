@@ -145,7 +145,7 @@ impl Entry {
     }
 }
 
-fn place(runtime: &Path, name: Name) -> PathBuf {
+pub(crate) fn place(runtime: &Path, name: Name) -> PathBuf {
     runtime.join(name.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 

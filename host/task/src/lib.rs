@@ -15,6 +15,7 @@ mod forget;
 mod handle;
 mod image;
 mod launch;
+mod open_files;
 mod probe;
 mod proc;
 mod spawn;
@@ -39,6 +40,7 @@ pub use launch::{
     Capabilities, Cgroup, Device, File, Identity, Isolation, Launch, Limits, Mount, Namespaces, Propagation,
     ResourceLimit, RootDirectory, Secret,
 };
+pub use open_files::raise_open_files;
 pub use probe::{PROBE_ID, Probe, ProbeError, Probed};
 pub use stats::{CpuTime, Memory, ProcessStats, Stats};
 pub use task::{Task, Whom};

@@ -134,6 +134,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn it_may_open_as_many_files_as_this_process_was_given() {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(300), maximum }).unwrap();
+        crate::raise_open_files().unwrap();
+        assert_eq!(getrlimit(Resource::Nofile).current, maximum);
+        let answer = sh("ulimit -Sn").run().await.unwrap();
+        assert_eq!(text(&answer.stdout), "300");
+    }
+
+    #[tokio::test]
     async fn a_program_that_hangs_is_killed_with_all_it_started() {
         let mut hanging = sh("sleep 4242 & sleep 4242; :");
         hanging.deadline = Duration::from_millis(300);

@@ -34,6 +34,7 @@ struct Child<'a> {
     socket: RawFd,
     groups: &'a [RawFd],
     name: *const c_char,
+    open_files: Option<libc::rlimit64>,
     failed: Option<SpawnError>,
 }
 
@@ -61,6 +62,7 @@ pub(crate) fn spawn(
         socket: socket.as_raw_fd(),
         groups,
         name: name.as_ptr(),
+        open_files: crate::open_files::given(),
         failed: None,
     };
     let mut pidfd: c_int = -1;
@@ -235,6 +237,12 @@ unsafe fn become_program(child: &Child<'_>) -> SpawnError {
         let above = yurt_keeper::START_FD.unsigned_abs() + 1;
         if libc::syscall(libc::SYS_close_range, above, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) < 0 {
             return SpawnError::Descriptors(errno());
+        }
+        if let Some(limit) = &child.open_files {
+            let limit: *const libc::rlimit64 = limit;
+            if libc::syscall(libc::SYS_prlimit64, 0, libc::RLIMIT_NOFILE, limit, ptr::null::<u64>()) < 0 {
+                return SpawnError::Descriptors(errno());
+            }
         }
         let none = 0u64;
         libc::syscall(

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Mutex, watch};
 use tokio::task::AbortHandle;
-use yurt_keeper::State;
+use yurt_keeper::{Stat, State};
 
 use crate::cgroup::{self, Groups, keepers};
 use crate::entry::Entry;
@@ -21,7 +21,7 @@ use crate::exec::{self, Command, ExecOptions};
 use crate::exit::{self, Exit};
 use crate::handle::Handle;
 use crate::launch::Cgroup;
-use crate::proc::{self, Stat};
+use crate::proc;
 use crate::stats::{CpuTime, Stats};
 use crate::tasks::{Notes, Room};
 use crate::{forget, sys, watcher};
@@ -214,8 +214,7 @@ impl Task {
             return Err(StatsError::Ended);
         }
         let counted = facts.groups.counted();
-        let processes: Vec<_> =
-            facts.processes().into_iter().filter_map(|pid| Some(Stat::read(pid)?.usage(pid))).collect();
+        let processes: Vec<_> = facts.processes().into_iter().filter_map(proc::usage).collect();
         let sum = || {
             processes.iter().fold(CpuTime::default(), |sum, process| CpuTime {
                 user_nanos: sum.user_nanos.saturating_add(process.cpu.user_nanos),

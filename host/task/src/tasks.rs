@@ -111,7 +111,7 @@ impl Tasks {
     pub async fn recover(&self, handle: &Handle) -> Result<Task, RecoverError> {
         let other_boot = handle.0.boot_id != self.0.boot_id;
         let Some(entry) = self.0.entry(handle.entry())? else {
-            let no_entry = RecoverError::NoEntry { path: self.0.path.clone() };
+            let no_entry = RecoverError::NoEntry { path: entry::place(&self.0.path, handle.entry()) };
             return Err(if other_boot { RecoverError::OtherBoot } else { no_entry });
         };
         let Some(state) = self.0.state(&entry)? else {

@@ -4,13 +4,14 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use yurt_keeper::Stat;
 use yurt_keeper::answer::Say;
 use yurt_keeper::request::Ask;
 
 use crate::channel::Channel;
 use crate::entry::Found;
 use crate::exit::{self, Exit};
-use crate::proc::{self, Stat};
+use crate::proc;
 use crate::sys;
 use crate::task::Facts;
 

@@ -74,7 +74,12 @@ fn try_run(environment: Environment) -> Result<(), String> {
                 let roots = arguments.usb_root.as_deref().map_or_else(Roots::system, Roots::simulated);
                 yurt_nomad::device::routes(Arc::new(DevicePlugin::new(*device, roots, &places, log)))
             }
-            Plugin::Driver(driver) => yurt_nomad::driver::routes(Arc::new(DriverPlugin::new(*driver, &places, log))),
+            Plugin::Driver(driver) => {
+                if let Err(why) = yurt_task::raise_open_files() {
+                    tracing::warn!("the limit of open files stays as it is: {why}");
+                }
+                yurt_nomad::driver::routes(Arc::new(DriverPlugin::new(*driver, &places, log)))
+            }
         };
         serve(&yurt_nomad::HANDSHAKE, environment, routes, ServeOptions::default()).await
     });

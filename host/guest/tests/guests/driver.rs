@@ -78,7 +78,7 @@ fn a_guest_answers_every_call() {
     assert_eq!((loaded.world(), loaded.about().name.as_str()), (World::DriverPlugin, "trial"));
     assert_eq!(
         loaded.driver().map(|its| (its.task_spec.as_str(), its.capabilities.isolation)),
-        Some(("", Isolation::None))
+        Some(("object {}", Isolation::None))
     );
     let driver = loaded.activate_driver(&DriverTrial::default()).unwrap();
     assert_eq!(

@@ -177,8 +177,9 @@ impl Guest {
             {imports}
             (memory (export "memory") {pages})
             (data (i32.const 16) "trial") (data (i32.const 32) "1.0.0") (data (i32.const 48) "A test's guest.")
-            ;; describe's answer: pointers and lengths of name, version, summary, config-spec; behind them a driver's, zeros
-            (data (i32.const 128) "\10\00\00\00\05\00\00\00\20\00\00\00\05\00\00\00\30\00\00\00\0f\00\00\00\00\00\00\00\00\00\00\00")
+            ;; describe's answer: pointers and lengths of name, version, summary, config-spec; behind them a driver's task-spec, and zeros
+            (data (i32.const 64) "object {{}}")
+            (data (i32.const 128) "\10\00\00\00\05\00\00\00\20\00\00\00\05\00\00\00\30\00\00\00\0f\00\00\00\00\00\00\00\00\00\00\00\40\00\00\00\09\00\00\00")
             (global $next (mut i32) (i32.const 65536))
             (func $alloc (export "cabi_realloc") (param $old i32) (param $size i32) (param $align i32) (param $new i32) (result i32)
               (local $at i32)

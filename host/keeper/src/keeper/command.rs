@@ -12,13 +12,13 @@ use rustix::process::{Pid, Signal, getpid, kill_process};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces};
-use yurt_keeper::{Exec, Step};
+use yurt_keeper::{Exec, Stat, Step};
 
 use crate::cgroup::Own;
 use crate::failure::{During as _, Failure, Outcome};
 use crate::plan::Plan;
 use crate::sys::{self, Cloned};
-use crate::{child, proc, wire};
+use crate::{child, wire};
 
 /// Between two rounds of killing.
 const ROUND: Duration = Duration::from_millis(10);
@@ -270,17 +270,17 @@ fn environment(base: &[Vec<u8>], more: &[Vec<u8>]) -> Vec<Vec<u8>> {
 /// Without control groups: kills those of our descendants that are in the session of a command or below its process. Whether there
 /// were any.
 fn kill_tree(command: i32) -> bool {
-    let processes = proc::all();
-    let ours = getpid().as_raw_pid();
-    let parent = |of: i32| processes.iter().find(|process| process.pid == of).map(|process| process.parent);
+    let processes = Stat::all();
+    let (command, ours) = (command.unsigned_abs(), getpid().as_raw_pid().unsigned_abs());
+    let parent = |of: u32| processes.get(&of).map(|process| process.parent);
     // A process that has ended meanwhile may break the chain, not bend it to a stranger: every link was read just now.
-    let above = |pid: i32| std::iter::successors(Some(pid), |pid| parent(*pid)).skip(1).take(processes.len());
+    let above = |pid: u32| std::iter::successors(Some(pid), |pid| parent(*pid)).skip(1).take(processes.len());
     let mut found = false;
-    for process in &processes {
-        let of_it = process.session == command || above(process.pid).any(|pid| pid == command);
-        if of_it && above(process.pid).any(|pid| pid == ours) {
+    for (pid, process) in &processes {
+        let of_it = process.session == command || above(*pid).any(|pid| pid == command);
+        if of_it && above(*pid).any(|pid| pid == ours) {
             found = true;
-            let _ = Pid::from_raw(process.pid).map(|pid| kill_process(pid, Signal::KILL));
+            let _ = Pid::from_raw(pid.cast_signed()).map(|pid| kill_process(pid, Signal::KILL));
         }
     }
     found

@@ -14,6 +14,7 @@ const ADDRESS_SPACE: u64 = 2 << 30;
 /// also as user and group `id`, without capabilities, in namespaces of its own for network, processes, messages and host name.
 pub(crate) fn confine(command: &mut Command, root: Option<&Path>, id: u32) -> io::Result<()> {
     let root = root.map(|root| CString::new(root.as_os_str().as_bytes())).transpose()?;
+    let open_files = crate::open_files::given();
     let privileged = rustix::process::geteuid().is_root();
     // SAFETY: what runs between fork and exec makes system calls only: it allocates nothing and takes no lock.
     unsafe {
@@ -35,6 +36,9 @@ pub(crate) fn confine(command: &mut Command, root: Option<&Path>, id: u32) -> io
             }
             let memory = libc::rlimit { rlim_cur: ADDRESS_SPACE, rlim_max: ADDRESS_SPACE };
             check(libc::setrlimit(libc::RLIMIT_AS, &raw const memory))?;
+            if let Some(limit) = &open_files {
+                check(libc::setrlimit64(libc::RLIMIT_NOFILE, limit))?;
+            }
             let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
             check(libc::setrlimit(libc::RLIMIT_CORE, &raw const none))?;
             check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))

@@ -11,17 +11,19 @@ use super::{exec, signals};
 
 /// What agents expect of a driver that is told no signal.
 const SIGINT: i32 = 2;
+/// Nobody waits longer, and every clock can still count it.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// How long the kernel may take to end what was killed.
 const KILL: Duration = Duration::from_secs(15);
 
 /// Ends the task. `signal` is the job's `kill_signal`. An unknown one is no reason to let the task live: it is told, and the plan's way
 /// is taken instead.
 pub(crate) async fn stop(task: &Task, memo: &Memo, timeout: Duration, signal: Option<&str>) -> Result<(), PluginError> {
-    let end = Instant::now() + timeout;
+    let end = Instant::now() + timeout.min(LONGEST);
     if !timeout.is_zero() && task.exit().is_none() {
         for step in steps(memo, signal) {
             let most = Duration::from_millis(step.wait_milliseconds.into());
-            let until = Instant::now().checked_add(most).map_or(end, |until| until.min(end));
+            let until = end.min(Instant::now() + most);
             let act = act(task, memo, &step.action, end.saturating_duration_since(Instant::now()));
             if let Err(why) = act.await {
                 tracing::warn!(task = task.id(), "stopping: {why}");
