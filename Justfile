@@ -37,13 +37,21 @@ agent *ARGS:
 vm *ARGS:
     tests/vm/run.sh {{ARGS}}
 
-# Side by side with Nomad's own example plugin, and the cost of a policy call beside bare wasmtime.
+# Side by side with Nomad's own example plugin and task drivers, and the cost of a policy call beside bare wasmtime.
 bench *ARGS:
     benches/run.sh {{ARGS}}
 
 # Fuzz every parser of foreign bytes for SECONDS each.
 fuzz SECONDS="600":
     fuzz/run.sh {{SECONDS}}
+
+# The acceptance list of a task driver against any driver plugin: FLAVOUR is python, raw_exec or exec. Root.
+conformance PLUGIN FLAVOUR *ARGS:
+    YURT_DRIVER=$(realpath {{PLUGIN}}) YURT_DRIVER_FLAVOUR={{FLAVOUR}} cargo test -p yurt-conformance --test driver -- {{ARGS}}
+
+# A thousand short tasks, 200 that want too much memory, 500 one after the other: no exit lost, nothing left. Root.
+tasks *ARGS:
+    YURT_SHORT_TASKS=1000 YURT_HUNGRY_TASKS=200 YURT_CYCLES=500 cargo test -p yurt-conformance --test driver many:: -- {{ARGS}}
 
 # All that CI runs.
 ci:

@@ -9,8 +9,12 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+pub mod acceptance;
 pub mod binary;
 pub mod driver;
 pub mod log;
+mod patience;
 pub mod place;
 pub mod process;
+
+pub use patience::patience;

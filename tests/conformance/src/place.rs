@@ -145,9 +145,7 @@ impl Workshop {
     }
 
     fn make(name: &str) -> Workshop {
-        let program = std::env::current_exe().expect("this program's path");
-        // target/debug/deps/<program>
-        let dir = program.ancestors().nth(3).expect("cargo's layout").join("tmp/conformance");
+        let dir = workshops();
         let (plugins, state) = (dir.join("plugins"), dir.join("state").join(name));
         let workshop = Workshop { plugins, state, name: name.to_owned() };
         for dir in [&workshop.plugins, &workshop.state] {
@@ -178,6 +176,13 @@ impl Workshop {
         command.env(yurt_nomad::HANDSHAKE.cookie_key, yurt_nomad::HANDSHAKE.cookie_value);
         drop(Process::start(&mut command));
     }
+}
+
+/// A directory below cargo's own for what is of use to the next run, too.
+pub(crate) fn workshops() -> PathBuf {
+    let program = std::env::current_exe().expect("this program's path");
+    // target/debug/deps/<program>
+    program.ancestors().nth(3).expect("cargo's layout").join("tmp/conformance")
 }
 
 /// The same directories and files with the same modes.

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 use tonic::transport::{Channel, Endpoint};
 
+use crate::patience;
+
 /// How long anything may take before a test fails. Far more than it should, for machines that do other things, too.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -126,7 +128,7 @@ impl Process {
             if let Some(status) = self.child.try_wait().expect("its state") {
                 break status;
             }
-            assert!(began.elapsed() < PATIENCE, "it does not end; its log:\n{}", self.log().join("\n"));
+            assert!(began.elapsed() < patience(PATIENCE), "it does not end; its log:\n{}", self.log().join("\n"));
             thread::sleep(Duration::from_millis(1));
         };
         let took = began.elapsed();
@@ -204,18 +206,15 @@ impl Output {
 
     /// Until `look`, which gets all bytes and whether there will be more, finds something.
     fn wait_for<T>(&self, look: impl Fn(&[u8], bool) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
+        let time = patience(PATIENCE);
+        let deadline = Instant::now() + time;
         let mut collected = self.0.0.lock().expect("no panic in the other thread");
         loop {
             if let Some(found) = look(&collected.bytes, collected.ended) {
                 return found;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(
-                !left.is_zero(),
-                "nothing of that kind in {PATIENCE:?}: {}",
-                String::from_utf8_lossy(&collected.bytes)
-            );
+            assert!(!left.is_zero(), "nothing of that kind in {time:?}: {}", String::from_utf8_lossy(&collected.bytes));
             collected = self.0.1.wait_timeout(collected, left).expect("no panic in the other thread").0;
         }
     }

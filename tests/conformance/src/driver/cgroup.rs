@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
+use crate::patience;
+
 const ROOT: &str = "/sys/fs/cgroup";
 const CONTROLLERS: [&str; 3] = ["freezer", "cpu", "memory"];
 const ACTIVATE: &str = "+cpuset +cpu +io +memory +pids";
@@ -77,7 +79,7 @@ impl Hierarchy {
     }
 }
 
-/// The control groups of one task. What an agent does after a task is done when this is dropped.
+/// The control groups of one task.
 #[derive(Debug)]
 pub struct Cgroups {
     hierarchy: Hierarchy,
@@ -147,23 +149,15 @@ impl Cgroups {
 
     /// Directories of this task in any hierarchy that the agent did not make.
     pub fn strange(&self) -> Vec<PathBuf> {
-        let mut found = self.everywhere();
-        found.retain(|dir| !self.dirs.contains(dir));
-        found
-    }
-
-    /// Directories that bear the task's name, in all hierarchies.
-    fn everywhere(&self) -> Vec<PathBuf> {
-        let named = |dir: &Path| dir.to_string_lossy().contains(&self.scope);
-        below(Path::new(ROOT)).into_iter().filter(|dir| named(dir)).collect()
+        strange([self])
     }
 
     /// As an agent does when a task has ended: whatever is left in there is killed, then the directories go.
     pub fn remove(&self) {
-        let mut all = self.everywhere();
+        let mut all = named([self]);
         all.sort_by_key(|dir| std::cmp::Reverse(dir.as_os_str().len()));
         let began = Instant::now();
-        while !all.is_empty() && began.elapsed() < Duration::from_secs(10) {
+        while !all.is_empty() && began.elapsed() < patience(Duration::from_secs(10)) {
             for dir in &all {
                 kill(dir, self.hierarchy);
             }
@@ -173,10 +167,19 @@ impl Cgroups {
     }
 }
 
-impl Drop for Cgroups {
-    fn drop(&mut self) {
-        self.remove();
-    }
+/// Directories of these tasks in any hierarchy that the agent did not make.
+pub(super) fn strange<'a>(tasks: impl IntoIterator<Item = &'a Cgroups> + Clone) -> Vec<PathBuf> {
+    let mut found = named(tasks.clone());
+    found.retain(|dir| !tasks.clone().into_iter().any(|task| task.dirs.contains(dir)));
+    found
+}
+
+/// Directories that bear the name of one of these tasks, in all hierarchies.
+fn named<'a>(tasks: impl IntoIterator<Item = &'a Cgroups>) -> Vec<PathBuf> {
+    let names: Vec<&str> = tasks.into_iter().map(|task| task.scope.as_str()).collect();
+    let mut all = below(Path::new(ROOT));
+    all.retain(|dir| names.iter().any(|name| dir.to_string_lossy().contains(name)));
+    all
 }
 
 fn kill(dir: &Path, hierarchy: Hierarchy) {

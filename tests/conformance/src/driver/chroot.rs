@@ -1,13 +1,14 @@
 //! A small root directory for tasks: a shell, the usual small programs, the system's Python with what of its library the rows use.
 //!
-//! Made once as a template and linked into every task's directory, as an agent links its `chroot_env`. The template goes when the last
-//! task that needs it does.
+//! Made once per test program as a template, and linked into every task's directory, as an agent links its `chroot_env`. The template is
+//! below cargo's target directory, until the next program finds that its maker is gone; where temporary files are on another file
+//! system, it is copied.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::OnceLock;
 
 const PROGRAMS: &[&str] = &[
     "cat", "chmod", "cut", "dd", "echo", "env", "false", "grep", "head", "id", "kill", "ls", "mkdir", "mktemp",
@@ -22,8 +23,7 @@ const FILES: &[&str] =
 /// Prints what Python loads for these modules. What is not there on some Python is left out.
 const LIBRARY: &str = "
 import importlib, os, sys
-for name in '''asyncio ctypes encodings.ascii encodings.idna encodings.latin_1 errno fcntl glob hashlib http.server json mmap os pty
-    resource runpy select signal site socket stat struct subprocess sysconfig tempfile threading time venv'''.split():
+for name in 'encodings.ascii encodings.latin_1 json resource runpy signal site socket subprocess threading time'.split():
     try: importlib.import_module(name)
     except ImportError: pass
 print(os.path.dirname(os.__file__) + '/lib-dynload')
@@ -36,27 +36,32 @@ for module in list(sys.modules.values()):
 /// The interpreter of the rows that name one.
 pub(super) const PYTHON: &str = "/usr/bin/python3";
 
-/// The template, as long as there is somebody who needs it.
+/// The template.
 #[derive(Debug)]
 pub(super) struct Template {
-    dir: tempfile::TempDir,
+    dir: PathBuf,
 }
 
 impl Template {
     /// The one of this test program.
-    pub(super) fn shared() -> Arc<Template> {
-        static SHARED: Mutex<Weak<Template>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().expect("no panic");
-        shared.upgrade().unwrap_or_else(|| {
-            let template = Arc::new(Template::build());
-            *shared = Arc::downgrade(&template);
-            template
-        })
+    pub(super) fn shared() -> &'static Template {
+        static SHARED: OnceLock<Template> = OnceLock::new();
+        SHARED.get_or_init(Template::build)
     }
 
     fn build() -> Template {
-        let dir = tempfile::Builder::new().prefix("yurt-root-").tempdir().expect("a temporary directory");
-        let template = Template { dir };
+        let parent = crate::place::workshops();
+        for old in fs::read_dir(&parent).into_iter().flatten().flatten() {
+            let name = old.file_name().to_string_lossy().into_owned();
+            if let Some(maker) = name.strip_prefix("root-").and_then(|maker| maker.parse().ok())
+                && !super::exists(maker)
+            {
+                let _ = fs::remove_dir_all(old.path());
+            }
+        }
+        let template = Template { dir: parent.join(format!("root-{}", std::process::id())) };
+        let _ = fs::remove_dir_all(&template.dir);
+        fs::create_dir_all(&template.dir).expect("a directory");
         let mut with_libraries = Vec::new();
         for name in PROGRAMS {
             let places = ["/usr/bin", "/bin"].map(|dir| Path::new(dir).join(name));
@@ -91,7 +96,7 @@ impl Template {
             let Component::Normal(name) = component else { continue };
             on_host.push(name);
             let Ok(meta) = fs::symlink_metadata(&on_host) else { return };
-            let here = self.dir.path().join(on_host.strip_prefix("/").expect("absolute"));
+            let here = self.dir.join(on_host.strip_prefix("/").expect("absolute"));
             if meta.is_symlink() {
                 let target = fs::read_link(&on_host).expect("a link");
                 if fs::symlink_metadata(&here).is_err() {
@@ -103,15 +108,21 @@ impl Template {
             } else if meta.is_dir() {
                 let _ = fs::create_dir(&here);
             } else if !here.exists() {
-                fs::copy(&on_host, &here).unwrap_or_else(|why| panic!("{}: {why}", on_host.display()));
+                copy(&on_host, &meta, &here).unwrap_or_else(|why| panic!("{}: {why}", on_host.display()));
             }
         }
     }
 
     /// Fills a task's directory.
     pub(super) fn link_into(&self, dir: &Path) {
-        link_all(self.dir.path(), dir);
+        link_all(&self.dir, dir);
     }
+}
+
+/// Of the same age, by which Python knows a source that it has compiled.
+fn copy(from: &Path, meta: &fs::Metadata, to: &Path) -> std::io::Result<()> {
+    fs::copy(from, to)?;
+    fs::File::open(to)?.set_modified(meta.modified()?)
 }
 
 fn link_all(from: &Path, to: &Path) {
@@ -125,13 +136,16 @@ fn link_all(from: &Path, to: &Path) {
         } else if kind.is_symlink() {
             std::os::unix::fs::symlink(fs::read_link(&here).expect("a link"), &there).expect("a link");
         } else {
-            fs::hard_link(&here, &there).unwrap_or_else(|why| panic!("{}: {why}", there.display()));
+            let linked = fs::hard_link(&here, &there).or_else(|_| fs::copy(&here, &there).map(|_| ()));
+            linked.unwrap_or_else(|why| panic!("{}: {why}", there.display()));
         }
     }
 }
 
 /// What the dynamic linker would load for these.
 fn libraries(programs: &[PathBuf]) -> BTreeSet<PathBuf> {
+    // Most have two names, and each takes a few processes.
+    let programs: BTreeSet<PathBuf> = programs.iter().filter_map(|path| fs::canonicalize(path).ok()).collect();
     let output = Command::new("ldd").args(programs).output().expect("ldd runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let words = text.lines().filter(|line| line.starts_with(char::is_whitespace)).flat_map(str::split_whitespace);

@@ -2,13 +2,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Read as _;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{FileType, Mode, OFlags};
 
 /// A named pipe and the thread that reads it. The pipe is made with it.
@@ -16,7 +17,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 pub struct Log {
     path: PathBuf,
     shared: Arc<Mutex<Collected>>,
-    reader: Mutex<Option<JoinHandle<()>>>,
+    reader: Mutex<Option<(JoinHandle<()>, OwnedFd)>>,
 }
 
 #[derive(Debug, Default)]
@@ -24,7 +25,6 @@ struct Collected {
     bytes: Vec<u8>,
     first_at: Option<Instant>,
     ended: bool,
-    stop: bool,
 }
 
 impl Log {
@@ -46,16 +46,16 @@ impl Log {
         let options = OFlags::NONBLOCK.bits().cast_signed();
         let pipe = OpenOptions::new().read(true).custom_flags(options).open(&self.path).expect("the pipe's read side");
         let shared = Arc::clone(&self.shared);
-        let mut collected = shared.lock().expect("no panic");
-        (collected.ended, collected.stop) = (false, false);
-        drop(collected);
-        *self.reader.lock().expect("no panic") = Some(std::thread::spawn(move || collect(pipe, &shared)));
+        shared.lock().expect("no panic").ended = false;
+        let (stop, stopper) = rustix::pipe::pipe().expect("a pipe");
+        let reader = std::thread::spawn(move || collect(pipe, &stop, &shared));
+        *self.reader.lock().expect("no panic") = Some((reader, stopper));
     }
 
     /// Stops reading and closes the read side, as a collector that dies.
     pub fn stop(&self) {
-        self.shared.lock().expect("no panic").stop = true;
-        if let Some(reader) = self.reader.lock().expect("no panic").take() {
+        if let Some((reader, stopper)) = self.reader.lock().expect("no panic").take() {
+            drop(stopper);
             reader.join().expect("no panic");
         }
     }
@@ -105,16 +105,19 @@ impl Drop for Log {
     }
 }
 
-fn collect(mut pipe: File, shared: &Mutex<Collected>) {
+/// Until nobody holds the write side, or `stop` is closed.
+fn collect(mut pipe: File, stop: &OwnedFd, shared: &Mutex<Collected>) {
     let mut buffer = vec![0; 64 << 10];
-    let wait = Timespec::try_from(Duration::from_millis(20)).expect("a short time");
     loop {
-        let mut fds = [PollFd::new(&pipe, PollFlags::IN)];
-        let ready = rustix::event::poll(&mut fds, Some(&wait)).unwrap_or(0);
-        if shared.lock().expect("no panic").stop {
+        let mut fds = [PollFd::new(&pipe, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+        if rustix::event::poll(&mut fds, None).is_err() {
+            continue;
+        }
+        let [log, stop] = fds.map(|fd| !fd.revents().is_empty());
+        if stop {
             return;
         }
-        if ready == 0 {
+        if !log {
             continue;
         }
         let got = match pipe.read(&mut buffer) {

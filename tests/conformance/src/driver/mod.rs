@@ -20,24 +20,29 @@ pub use cgroup::{Cgroups, Hierarchy};
 pub use logs::Log;
 pub use node::{Node, refused};
 pub use processes::{children, exists, namespace, status_field};
+pub(crate) use row::{EXCUSES, excuse};
 pub use row::{each, in_a_root, in_the_hosts_files, of_yurt};
 pub use site::{Request, Site};
 pub use subject::{Flavour, Isolation, Program, Subject, quoted};
 pub use task::Task;
-pub use traces::traces_of;
+pub use traces::{processes_of, traces_of};
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test fails: far more than it should, on machines that do other things, too.
+use crate::patience;
+
+/// How long anything may take before a test fails: far more than it should, on machines that do other things, too. To be
+/// multiplied by [`patience`].
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits for something to hold, and fails with its description if it does not in [`PATIENCE`].
 pub async fn until(what: &str, holds: impl FnMut() -> bool) {
-    assert!(within(PATIENCE, holds).await, "not in {PATIENCE:?}: {what}");
+    assert!(within(PATIENCE, holds).await, "not in {:?}: {what}", patience(PATIENCE));
 }
 
-/// Whether something comes to hold in this time.
+/// Whether something comes to hold in this time, or as much longer as the machine is slower.
 pub async fn within(time: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let time = patience(time);
     let began = Instant::now();
     loop {
         if holds() {
@@ -52,5 +57,6 @@ pub async fn within(time: Duration, mut holds: impl FnMut() -> bool) -> bool {
 
 /// The answer, or a failed test after [`PATIENCE`].
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("no answer in {PATIENCE:?}"))
+    let time = patience(PATIENCE);
+    tokio::time::timeout(time, future).await.unwrap_or_else(|_| panic!("no answer in {time:?}"))
 }

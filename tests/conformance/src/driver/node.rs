@@ -15,12 +15,14 @@ use yurt_nomad::config::{from_hcl, to_msgpack};
 use yurt_nomad::driver::{AgentConfig, Core, TaskConfig, Topology};
 use yurt_nomad::schema::Spec;
 
+use super::cgroup;
 use super::processes::exists;
 use super::site::{Request, Site};
 use super::subject::{Flavour, Subject, link_into};
 use super::task::Task;
 use super::traces::{mounts_of, traces_of};
 use super::{soon, until, within};
+use crate::patience;
 use crate::place::Workshop;
 
 /// A plugin that serves, its directories and its tasks. What is left of them is killed and removed when it is dropped, whatever
@@ -35,10 +37,12 @@ pub struct Node {
     pub base: Base,
     launched: Option<Launched>,
     agent: Agent,
+    program: PathBuf,
     schema: Spec,
     tasks: Vec<Task>,
     sites: Vec<Arc<Site>>,
     dir: TempDir,
+    runtime: TempDir,
 }
 
 impl Node {
@@ -57,22 +61,43 @@ impl Node {
 
     /// A plugin that has not been configured.
     pub async fn launched(subject: Subject) -> Node {
+        Node::launch(subject, None, &[]).await
+    }
+
+    /// The same, started with arguments.
+    pub async fn with_args(subject: Subject, args: &[&str]) -> Node {
+        Node::launch(subject, None, args).await
+    }
+
+    /// A plugin with the usual configuration, served by this file whatever the environment says, with directories of its own alone.
+    pub async fn served_by(subject: Subject, binary: &Path) -> Node {
+        let mut node = Node::launch(subject, Some(binary), &[]).await;
+        node.configure(subject.plugin_config()).await.unwrap_or_else(|why| panic!("{why}"));
+        node.learn().await;
+        node
+    }
+
+    async fn launch(subject: Subject, binary: Option<&Path>, args: &[&str]) -> Node {
         let dir = tempfile::Builder::new().prefix("yurt-rows-").tempdir().expect("a temporary directory");
         // Tasks of another user find their directories here.
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(dir.path(), mode).expect("a mode");
-        let agent = agent_of(subject, dir.path());
+        let runtime = in_memory(dir.path());
+        let mut agent = agent_of(subject, binary, dir.path(), runtime.path());
+        agent.args = args.iter().map(Into::into).collect();
         let launched = soon(agent.launch()).await.unwrap_or_else(|why| panic!("{why}"));
         Node {
             subject,
             driver: launched.driver.clone(),
             base: launched.base.clone(),
             launched: Some(launched),
+            program: agent.program.clone(),
             agent,
             schema: Spec::empty(),
             tasks: Vec::new(),
             sites: Vec::new(),
             dir,
+            runtime,
         }
     }
 
@@ -104,8 +129,13 @@ impl Node {
     }
 
     /// Where the plugin keeps what it must not lose over its own end, but not over the machine's.
-    pub fn runtime_dir(&self) -> PathBuf {
-        self.dir().join("run")
+    pub fn runtime_dir(&self) -> &Path {
+        self.runtime.path()
+    }
+
+    /// In the paths of all that is this node's.
+    fn name(&self) -> String {
+        self.dir().file_name().expect("a name").to_string_lossy().into_owned()
     }
 
     /// Yurt, not a peer.
@@ -155,18 +185,44 @@ impl Node {
     /// Places of tasks that are destroyed: removed.
     pub fn forget_sites(&mut self) {
         self.tasks.clear();
-        self.sites.drain(..).for_each(|site| site.remove());
+        // The kernel has whoever removes a control group wait a little, but not all one after the other.
+        std::thread::scope(|threads| {
+            for site in self.sites.drain(..) {
+                threads.spawn(move || site.remove());
+            }
+        });
+    }
+
+    /// Has the plugin start in a mount namespace of its own, after this shell text, from the next launch on. What is mounted on the host
+    /// afterwards does not arrive there.
+    pub fn hide(&mut self, setup: &str) {
+        let dir = self.dir().join("wrapped");
+        let _ = std::fs::create_dir(&dir);
+        let wrapper = dir.join(self.subject.flavour.file_name());
+        let inner = self.program.display();
+        let text = format!(
+            "#!/bin/sh\nexec unshare --mount --propagation private /bin/sh -ec '{setup}\nexec \"$0\" \"$@\"' {inner} \"$@\"\n"
+        );
+        std::fs::write(&wrapper, text).expect("a file");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&wrapper, mode).expect("a mode");
+        self.agent.program = wrapper;
     }
 
     /// Starts the plugin again, as an agent does after its death.
     pub async fn relaunch(&mut self) {
+        self.launch_again().await;
+        self.configure(self.subject.plugin_config()).await.unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// Starts the plugin again and tells it nothing.
+    pub async fn launch_again(&mut self) {
         let launched = soon(self.agent.launch()).await.unwrap_or_else(|why| panic!("{why}"));
         (self.driver, self.base) = (launched.driver.clone(), launched.base.clone());
         self.launched = Some(launched);
         for task in &mut self.tasks {
             task.driver = self.driver.clone();
         }
-        self.configure(self.subject.plugin_config()).await.unwrap_or_else(|why| panic!("{why}"));
     }
 
     /// A place for a task.
@@ -234,28 +290,34 @@ impl Node {
         }
         self.nothing_is_left().await;
         self.sites.drain(..).for_each(|site| site.remove());
-        let own = self.dir.path().display().to_string();
-        assert_eq!(mounts_of(&own), Vec::<String>::new(), "mounts are left");
+        let own = self.name();
+        assert_eq!(mounts_of(&[&own]), Vec::<String>::new(), "mounts are left");
         let ended = soon(self.launched.take().expect("a plugin").end()).await;
         assert!(ended.graceful, "the plugin did not end in two seconds");
-        if !within(Duration::from_secs(5), || traces_of(&own, &[]).is_empty()).await {
-            panic!("after the plugin's end there is left: {:#?}", traces_of(&own, &[]));
+        if !within(Duration::from_secs(5), || traces_of(&[&own], &[]).is_empty()).await {
+            panic!("after the plugin's end there is left: {:#?}", traces_of(&[&own], &[]));
         }
     }
 
-    /// No process of a task, no open file of one, no control group that the agent did not make, no mount that it did not make.
+    /// Where no task is any more: no process of one, no open file, no control group that the agent did not make, no mount that it did
+    /// not make, no entry of one in the plugin's directory.
     pub async fn nothing_is_left(&self) {
         let plugin = [self.plugin_pid()];
-        for site in &self.sites {
-            let left = || traces_of(&site.alloc_id, &plugin).into_iter().filter(|trace| !trace.starts_with("mount "));
-            if !within(Duration::from_secs(10), || left().next().is_none()).await {
-                panic!("of the task there is left: {:#?}", left().collect::<Vec<_>>());
-            }
-            if !within(Duration::from_secs(5), || site.cgroups.strange().is_empty()).await {
-                panic!("control groups are left: {:?}", site.cgroups.strange());
-            }
-            let mounts = mounts_of(&site.alloc_id);
-            assert_eq!(mounts.len(), site.mounts(), "mounts are left: {mounts:#?}");
+        let names: Vec<&str> = self.sites.iter().map(|site| site.alloc_id.as_str()).collect();
+        let left = || traces_of(&names, &plugin).into_iter().filter(|trace| !trace.starts_with("mount "));
+        if !within(Duration::from_secs(10), || left().next().is_none()).await {
+            panic!("of tasks there is left: {:#?}", left().collect::<Vec<_>>());
+        }
+        let strange = || cgroup::strange(self.sites.iter().map(|site| &site.cgroups));
+        if !within(Duration::from_secs(5), || strange().is_empty()).await {
+            panic!("control groups are left: {:?}", strange());
+        }
+        let mounts = mounts_of(&names);
+        let made: usize = self.sites.iter().map(|site| site.mounts()).sum();
+        assert_eq!(mounts.len(), made, "mounts are left: {mounts:#?}");
+        let entries = || entries_below(self.runtime_dir());
+        if !within(Duration::from_secs(5), || entries().is_empty()).await {
+            panic!("entries are left: {:?}", entries());
         }
     }
 
@@ -271,9 +333,9 @@ impl Drop for Node {
         self.launched = None;
         self.tasks.clear();
         self.sites.drain(..).for_each(|site| site.remove());
-        let own = self.dir.path().display().to_string();
+        let own = self.name();
         let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(5) {
+        while began.elapsed() < patience(Duration::from_secs(5)) {
             let pids = super::traces::processes_of(&own);
             if pids.is_empty() {
                 return;
@@ -286,19 +348,43 @@ impl Drop for Node {
     }
 }
 
-fn agent_of(subject: Subject, dir: &Path) -> Agent {
+/// The directories that a plugin keeps of its tasks, one each: called by sixteen bytes in hexadecimal digits.
+fn entries_below(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for below in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = below.file_name().to_string_lossy().into_owned();
+        if name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            found.push(below.path());
+        } else {
+            found.extend(entries_below(&below.path()));
+        }
+    }
+    found
+}
+
+/// As `/run` is on most machines. Of the same name as this directory, which it stands for.
+fn in_memory(dir: &Path) -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let parent = if memory.is_dir() { memory } else { dir };
+    let name = dir.file_name().expect("a name");
+    tempfile::Builder::new().prefix(name).rand_bytes(0).tempdir_in(parent).expect("a directory in memory")
+}
+
+fn agent_of(subject: Subject, binary: Option<&Path>, dir: &Path, runtime: &Path) -> Agent {
     let mut env = vec![("TMPDIR".into(), dir.into())];
-    let program = if subject.flavour == Flavour::Python && std::env::var_os("YURT_DRIVER").is_none() {
+    let as_usual = binary.is_none() && std::env::var_os("YURT_DRIVER").is_none();
+    let program = if subject.flavour == Flavour::Python && as_usual {
         let workshop = Workshop::of_this_program(subject.flavour.file_name());
         workshop.state_into(&dir.join("state"));
         workshop.program()
     } else {
         std::fs::create_dir(dir.join("plugins")).expect("a directory");
-        link_into(&dir.join("plugins"), subject.flavour)
+        let binary = binary.map_or_else(|| subject.flavour.binary(), Path::to_owned);
+        link_into(&dir.join("plugins"), subject.flavour, &binary)
     };
     if subject.flavour == Flavour::Python {
         env.push(("YURT_STATE_DIR".into(), dir.join("state").into()));
-        env.push(("YURT_RUNTIME_DIR".into(), dir.join("run").into()));
+        env.push(("YURT_RUNTIME_DIR".into(), runtime.into()));
     }
     Agent { program, env, ..Agent::default() }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 
 use rustix::mount::{MountFlags, UnmountFlags};
 use yurt_nomad::driver::{Env, LinuxResources, MemoryMax, Resources, TaskConfig};
@@ -96,8 +96,7 @@ pub struct Site {
     pub stderr: Log,
     isolation: Isolation,
     mounts: Mutex<Vec<PathBuf>>,
-    /// Only so long is the template needed.
-    _template: Option<Arc<Template>>,
+    removed: Mutex<bool>,
 }
 
 impl Site {
@@ -112,12 +111,9 @@ impl Site {
         for dir in ["local", "secrets", "tmp", "private"] {
             open_dir(&task.join(dir));
         }
-        let mut template = None;
         if subject.isolation == Isolation::Chroot {
             open_dir(&task.join("alloc"));
-            let shared = Template::shared();
-            shared.link_into(&task);
-            template = Some(shared);
+            Template::shared().link_into(&task);
         }
         let logs = alloc_dir.join("alloc/logs");
         let log = |kind| Log::new(logs.join(format!(".{TASK}.{kind}.fifo")));
@@ -129,7 +125,7 @@ impl Site {
             alloc_dir,
             isolation: subject.isolation,
             mounts: Mutex::default(),
-            _template: template,
+            removed: Mutex::default(),
         };
         for dir in ["secrets", "private"] {
             site.mount_secrets(&task.join(dir));
@@ -258,6 +254,9 @@ impl Site {
 
     /// What an agent made goes: control groups first, then mounts. The directories stay until the drop.
     pub fn remove(&self) {
+        if std::mem::replace(&mut *self.removed.lock().expect("no panic"), true) {
+            return;
+        }
         self.cgroups.remove();
         for mount in self.mounts.lock().expect("no panic").drain(..).rev() {
             let _ = rustix::mount::unmount(&mount, UnmountFlags::DETACH);

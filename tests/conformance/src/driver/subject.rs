@@ -180,8 +180,8 @@ pub fn quoted(text: &str) -> String {
 }
 
 /// A plugin directory with one link to the binary.
-pub(super) fn link_into(dir: &Path, flavour: Flavour) -> PathBuf {
+pub(super) fn link_into(dir: &Path, flavour: Flavour, binary: &Path) -> PathBuf {
     let link = dir.join(flavour.file_name());
-    std::os::unix::fs::symlink(flavour.binary(), &link).expect("a link");
+    std::os::unix::fs::symlink(binary, &link).expect("a link");
     link
 }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use yurt_nomad::client::{CallError, Driver, ExecSession, TaskFigures};
 use yurt_nomad::driver::{ExecResult, ExitResult, TaskConfig, TaskHandle, TaskState, TaskStatus, WaitResult};
 
+use crate::patience;
+
 use super::{Log, PATIENCE, Site, soon, status_field, until};
 
 /// A task that was started. Its place stays until the end of the row.
@@ -100,7 +102,7 @@ impl Task {
 
     /// ExecTask without a limit.
     pub async fn exec(&self, command: &[&str]) -> ExecResult {
-        soon(self.driver.clone().exec(self.id(), command, PATIENCE)).await.expect("ExecTask")
+        soon(self.driver.clone().exec(self.id(), command, patience(PATIENCE))).await.expect("ExecTask")
     }
 
     /// ExecTask of a shell text that succeeds; what it printed, without spaces at the ends.
@@ -124,6 +126,13 @@ impl Task {
     /// All that is in the task's control group, by the host's process ids.
     pub fn processes(&self) -> Vec<u32> {
         self.site.cgroups.processes()
+    }
+
+    /// What holds the task and is not part of it: the parent of the outermost process in its control group.
+    pub fn supervisor(&self) -> u32 {
+        let own = self.processes();
+        let mut parents = own.iter().filter_map(|pid| status_field(*pid, "PPid")?.parse().ok());
+        parents.find(|parent| !own.contains(parent)).expect("a parent")
     }
 
     /// Waits for a process of this name in the task's control group.

@@ -5,17 +5,17 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// One line for each trace of something with this name in it: the id of an allocation, a directory. Not this process, and not those of
-/// `known`, apart from files that they hold.
-pub fn traces_of(name: &str, known: &[u32]) -> Vec<String> {
-    let mut traces = mounts_of(name);
+/// One line for each trace of something with one of these names in it: ids of allocations, directories. Not this process, and not those
+/// of `known`, apart from files that they hold.
+pub fn traces_of(names: &[&str], known: &[u32]) -> Vec<String> {
+    let mut traces = mounts_of(names);
     let own = std::process::id();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         if pid == own {
             continue;
         }
-        if let Some(how) = tie(&entry.path(), name.as_bytes(), known.contains(&pid)) {
+        if let Some(how) = tie(&entry.path(), names, known.contains(&pid)) {
             let comm = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
             traces.push(format!("process {pid} ({}): {how}", comm.trim()));
         }
@@ -23,14 +23,21 @@ pub fn traces_of(name: &str, known: &[u32]) -> Vec<String> {
     traces
 }
 
-/// Mounts at or of something with this name in its path.
-pub(super) fn mounts_of(name: &str) -> Vec<String> {
+/// Mounts at or of something with one of these names in its path.
+pub(super) fn mounts_of(names: &[&str]) -> Vec<String> {
     let table = fs::read_to_string("/proc/self/mountinfo").expect("a mount table");
-    table.lines().filter(|line| line.contains(name)).map(|line| format!("mount {line}")).collect()
+    table
+        .lines()
+        .filter(|line| names.iter().any(|name| line.contains(name)))
+        .map(|line| format!("mount {line}"))
+        .collect()
 }
 
-fn tie(process: &Path, name: &[u8], files_only: bool) -> Option<String> {
-    let holds = |bytes: &[u8]| bytes.windows(name.len()).any(|part| part == name);
+fn tie(process: &Path, names: &[&str], files_only: bool) -> Option<String> {
+    let holds = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        names.iter().any(|name| text.contains(name))
+    };
     for link in ["cwd", "root"] {
         if let Ok(target) = fs::read_link(process.join(link))
             && holds(target.as_os_str().as_bytes())
@@ -50,7 +57,7 @@ fn tie(process: &Path, name: &[u8], files_only: bool) -> Option<String> {
 }
 
 /// Processes with a trace of this name, other than this one.
-pub(super) fn processes_of(name: &str) -> Vec<u32> {
-    let traces = traces_of(name, &[]).into_iter();
+pub fn processes_of(name: &str) -> Vec<u32> {
+    let traces = traces_of(&[name], &[]).into_iter();
     traces.filter_map(|trace| trace.strip_prefix("process ")?.split(' ').next()?.parse().ok()).collect()
 }

@@ -1,10 +1,52 @@
 //! Fingerprint: what the node gets to know of the driver.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use yurt_conformance::driver::{each, of_yurt, soon};
+use yurt_conformance::driver::{Flavour, Isolation, Node, each, of_yurt, soon, until};
+use yurt_conformance::patience;
 use yurt_nomad::attribute::{Attribute, Value};
-use yurt_nomad::driver::Health;
+use yurt_nomad::client::Fingerprints;
+use yurt_nomad::driver::{Fingerprint, Health};
+
+/// The driver on a node where this was done first, in a mount namespace of its own; its stream, and what it told first.
+async fn elsewhere(node: &mut Node, setup: &str, config: &str) -> (Fingerprints, Fingerprint) {
+    node.end_plugin().await;
+    node.hide(setup);
+    node.launch_again().await;
+    node.configure(config).await.unwrap_or_else(|why| panic!("{why}"));
+    let mut looks = soon(node.driver.fingerprint()).await.unwrap();
+    let first = soon(looks.next()).await.unwrap();
+    (looks, first)
+}
+
+/// The next that is like this.
+async fn next(looks: &mut Fingerprints, like: impl Fn(&Fingerprint) -> bool) -> Fingerprint {
+    loop {
+        let look = soon(looks.next()).await.unwrap();
+        if like(&look) {
+            return look;
+        }
+    }
+}
+
+/// An empty directory where programs are looked for first.
+const OWN_PROGRAMS: &str = "mount -t tmpfs none /usr/local/bin";
+
+/// Puts a program there, from outside.
+fn put(node: &Node, name: &str, text: &str) {
+    let path = format!("/proc/{}/root/usr/local/bin/{name}", node.plugin_pid());
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn versions(look: &Fingerprint) -> String {
+    match look.attributes.get("driver.python.versions").map(|attribute| &attribute.value) {
+        Some(Value::Text(text)) => text.clone(),
+        _ => String::new(),
+    }
+}
 
 #[tokio::test]
 async fn f01_the_driver_is_healthy_within_five_seconds() {
@@ -13,7 +55,7 @@ async fn f01_the_driver_is_healthy_within_five_seconds() {
         let mut looks = soon(node.driver.fingerprint()).await.unwrap();
         let first = soon(looks.next()).await.unwrap();
         assert!(matches!(first.health, Health::Healthy { .. }), "{first:?}");
-        assert!(began.elapsed() < Duration::from_secs(5));
+        assert!(began.elapsed() < patience(Duration::from_secs(5)));
         let name = format!("driver.{}", node.subject.flavour.name());
         assert_eq!(first.attributes.get(&name), Some(&Attribute::flag(true)));
         assert!(first.attributes.keys().all(|key| key.starts_with(&name)), "{:?}", first.attributes);
@@ -48,6 +90,121 @@ async fn f06_every_stream_begins_at_once_and_stays() {
             let more = tokio::time::timeout(Duration::from_millis(300), looks.next()).await;
             assert!(!matches!(more, Ok(Err(_))), "{more:?}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn f05_without_an_interpreter_the_driver_is_undetected() {
+    of_yurt("F05", "it has no interpreter", async |node| {
+        let hide = "mount -t tmpfs none /usr/local/bin
+            for program in /usr/bin/python* /usr/bin/pypy*; do
+                if [ -f $program ]; then mount --bind /dev/null $program; fi
+            done";
+        let (_, first) = elsewhere(node, hide, "").await;
+        let Health::Undetected { reason } = &first.health else { panic!("{first:?}") };
+        assert!(reason.contains("python3") && reason.contains("/usr/bin"), "{reason}");
+        assert!(versions(&first).is_empty(), "{first:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn f05_an_interpreter_that_tells_its_version_on_stderr_is_one() {
+    of_yurt("F05", "it has no interpreter", async |node| {
+        let (mut looks, _) = elsewhere(node, OWN_PROGRAMS, "yurt { fingerprint_period = \"1s\" }").await;
+        put(node, "python2.7", "#!/bin/sh\necho Python 2.7.99 >&2");
+        let look = next(&mut looks, |look| versions(look).contains("2.7.99")).await;
+        assert!(matches!(look.health, Health::Healthy { .. }), "{look:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn f07_not_root_where_root_is_needed_is_undetected() {
+    each("F07", async |node| {
+        let dir = node.dir().to_owned();
+        let own = dir.join("nobody");
+        // A copy: not every way to the binary is open to everybody.
+        let setup = format!(
+            "mkdir -p {own} {dir}/state
+            cp -L \"$0\" {own}/
+            chown -R nobody {own} {dir}/state
+            export TMPDIR={own} YURT_RUNTIME_DIR={own}/run
+            exec setpriv --reuid=nobody --regid=65534 --clear-groups {own}/$(basename \"$0\") \"$@\"",
+            own = own.display(),
+            dir = dir.display()
+        );
+        let (_, first) = elsewhere(node, &setup, node.subject.plugin_config()).await;
+        match (&first.health, node.subject.isolation) {
+            (Health::Undetected { reason }, Isolation::Chroot) => {
+                assert!(reason.contains("Driver must run as root"), "{reason}");
+            }
+            (Health::Healthy { .. }, Isolation::None) => {}
+            other => panic!("{other:?}"),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn f08_what_is_missing_is_named() {
+    of_yurt("F08", "it needs nothing else", async |node| {
+        let (_, first) = elsewhere(node, ":", "interpreters = [\"python-of-nowhere\", \"/opt/none/python\"]").await;
+        let Health::Undetected { reason } = &first.health else { panic!("{first:?}") };
+        assert!(reason.contains("python-of-nowhere") && reason.contains("/opt/none/python"), "{reason}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn f09_without_control_groups_the_driver_is_unhealthy() {
+    each("F09", async |node| {
+        let (_, first) = elsewhere(node, "umount -R -l /sys/fs/cgroup", node.subject.plugin_config()).await;
+        let Health::Unhealthy { reason } = &first.health else { panic!("{first:?}") };
+        assert!(reason.contains("Failed to discover cgroup mount point"), "{reason}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn f10_a_probe_that_hangs_is_killed_at_its_deadline_and_the_stream_goes_on() {
+    of_yurt("F10", "it has no probes", async |node| {
+        let setup = format!("{OWN_PROGRAMS}\nprintf \"#!/bin/sh\\nexec sleep 614\" > /usr/local/bin/python3\nchmod 755 /usr/local/bin/python3");
+        let began = Instant::now();
+        let (mut looks, first) = elsewhere(node, &setup, "yurt { fingerprint_period = \"1s\" }").await;
+        let bad = if matches!(first.health, Health::Unhealthy { .. }) {
+            first
+        } else {
+            next(&mut looks, |look| matches!(look.health, Health::Unhealthy { .. })).await
+        };
+        assert!(began.elapsed() < patience(Duration::from_secs(20)), "{:?}", began.elapsed());
+        let Health::Unhealthy { reason } = &bad.health else { panic!("{bad:?}") };
+        assert!(reason.contains("python3"), "{reason}");
+        put(node, "python3", "#!/bin/sh\necho Python 3.98.0");
+        next(&mut looks, |look| matches!(look.health, Health::Healthy { .. })).await;
+        let hung = || {
+            let names = std::process::Command::new("pgrep").args(["-f", "^sleep 614$"]).output().unwrap();
+            !names.stdout.is_empty()
+        };
+        until("the end of the probe", || !hung()).await;
+        assert_eq!(node.subject.flavour, Flavour::Python);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn f11_an_interpreter_that_comes_or_goes_is_told_within_a_period() {
+    of_yurt("F11", "it has no interpreter", async |node| {
+        let (mut looks, first) = elsewhere(node, OWN_PROGRAMS, "yurt { fingerprint_period = \"1s\" }").await;
+        assert!(!versions(&first).contains("3.7.99"), "{first:?}");
+        put(node, "python3.7", "#!/bin/sh\necho Python 3.7.99");
+        let came = Instant::now();
+        let with = next(&mut looks, |look| versions(look).contains("3.7.99")).await;
+        assert!(came.elapsed() < patience(Duration::from_secs(10)), "{:?}", came.elapsed());
+        assert!(with.attributes.contains_key("driver.python.python3_7"), "{with:?}");
+        fs::remove_file(format!("/proc/{}/root/usr/local/bin/python3.7", node.plugin_pid())).unwrap();
+        next(&mut looks, |look| !versions(look).contains("3.7.99")).await;
     })
     .await;
 }

@@ -3,16 +3,28 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+mod acceptance;
+mod bad_input;
 mod base;
 mod capabilities;
 mod config;
 mod destroy;
 mod exec;
 mod fingerprint;
+mod identity;
 mod life;
+mod limits;
 mod many;
+mod network;
+mod python;
 mod recover;
+mod roots;
+mod said;
 mod start;
 mod stats;
 mod stop;
 mod wait;
+
+#[allow(dead_code)]
+#[path = "../../../../host/guest/tests/guests/make.rs"]
+mod make;

@@ -1,5 +1,6 @@
 //! RecoverTask: tasks that outlive their plugin, and what is not taken for one of them.
 
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
@@ -143,6 +144,78 @@ async fn r05_how_a_task_ended_while_the_plugin_was_away_is_known_afterwards() {
             let status = coded.inspect().await;
             assert!(status.completed_at.unwrap() > status.started_at.unwrap());
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn r07_a_handle_of_before_a_reboot_is_refused_and_nothing_touched() {
+    of_yurt("R07", "its handles name no boot", async |node| {
+        let task = started(node, Program::idle()).await;
+        let pid = task.process("sleep").await;
+        node.kill_plugin().await;
+        let id = node.dir().join("boot_id");
+        std::fs::write(&id, "01234567-89ab-4cde-8f01-23456789abcd\n").unwrap();
+        node.hide(&format!("mount --bind {} /proc/sys/kernel/random/boot_id", id.display()));
+        node.relaunch().await;
+        let (_, why, _) = refused(node.recover(&task).await);
+        assert!(why.contains("boot"), "{why}");
+        assert!(exists(pid));
+        // What a boot does.
+        for pid in [vec![task.supervisor()], task.processes()].concat() {
+            let _ = rustix::process::kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL);
+        }
+        let groups = task.site.cgroups.strange();
+        until("the end of the control groups", || {
+            groups.iter().all(|group| std::fs::remove_dir(group).is_ok() || !group.exists())
+        })
+        .await;
+    })
+    .await;
+}
+
+/// A process with this very id, which was another's before; `None` where this kernel gives no say in it.
+fn stranger(pid: u32) -> Option<Child> {
+    const LAST: &str = "/proc/sys/kernel/ns_last_pid";
+    if !std::path::Path::new(LAST).exists() {
+        return None;
+    }
+    // Others start processes, too.
+    for _ in 0..500 {
+        std::fs::write(LAST, (pid - 1).to_string()).unwrap();
+        let mut child = Command::new("sleep").arg("615").stdin(Stdio::null()).spawn().unwrap();
+        if child.id() == pid {
+            return Some(child);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    panic!("nobody got the process id {pid}");
+}
+
+#[tokio::test]
+async fn r08_a_process_id_that_went_to_a_stranger_is_not_taken_for_the_task() {
+    of_yurt("R08", "its executor's address decides", async |node| {
+        let task = started(node, Program::idle()).await;
+        let (pid, keeper) = (task.pid().await, task.supervisor());
+        node.kill_plugin().await;
+        for pid in [keeper, pid] {
+            rustix::process::kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
+        }
+        until("the end of both", || !exists(pid) && !exists(keeper) && task.processes().is_empty()).await;
+        until("nobody has the id", || !std::path::Path::new(&format!("/proc/{pid}")).exists()).await;
+        let Some(mut stranger) = stranger(pid) else { return };
+        node.relaunch().await;
+        if let Ok(task) = node.recover(&task).await {
+            let result = task.wait().await;
+            assert!(result.exit.code == -1 && result.unknown.is_some(), "{result:?}");
+            refused(task.signal("SIGTERM").await);
+            task.stop(Duration::from_secs(1), "SIGTERM").await.unwrap();
+        }
+        soon(node.driver.destroy(task.id(), true)).await.unwrap();
+        assert_eq!(stranger.try_wait().unwrap(), None, "the stranger was hit");
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
     })
     .await;
 }
