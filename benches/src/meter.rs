@@ -79,9 +79,9 @@ fn seen(task: &Path) -> Option<Seen> {
 
 /// Kibibytes of memory that a process has mapped and touched, and its share of them where others have mapped the same.
 pub fn memory(pid: u32) -> Option<(u64, u64)> {
-    let resident = field(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS:")?;
-    let share = field(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?, "Pss:")?;
-    Some((resident, share))
+    // `status` tells of a small process no more than about how much it is.
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    Some((field(&rollup, "Rss:")?, field(&rollup, "Pss:")?))
 }
 
 fn field(text: &str, name: &str) -> Option<u64> {

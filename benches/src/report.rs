@@ -74,7 +74,7 @@ impl Row {
         }
     }
 
-    fn json(&self) -> Value {
+    fn json(&self, peer: &str) -> Value {
         let goal = match self.goal {
             None => Value::Null,
             Some(Goal::AtMost(most)) => json!({ "at_most": most }),
@@ -83,7 +83,7 @@ impl Row {
         json!({
             "what": self.what,
             "yurt": self.ours.map(Figures::json),
-            "fsdev": self.theirs.map(Figures::json),
+            peer: self.theirs.map(Figures::json),
             "ratio": self.ratio(),
             "goal": goal,
             "met": self.met(),
@@ -91,11 +91,11 @@ impl Row {
     }
 }
 
-/// For people.
-pub fn table(rows: &[Row]) -> Table {
+/// For people. `peer` is the name of the other one.
+pub fn table(rows: &[Row], peer: &str) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["", "yurt", "fsdev", "ratio", "goal", "met"]);
+    table.set_header(["", "yurt", peer, "ratio", "goal", "met"]);
     for row in rows {
         let figures = |figures: Option<Figures>| figures.map_or_else(|| "–".to_owned(), Figures::text);
         table.add_row([
@@ -114,8 +114,8 @@ pub fn table(rows: &[Row]) -> Table {
 }
 
 /// For programs.
-pub fn json(rows: &[Row]) -> Value {
-    rows.iter().map(Row::json).collect()
+pub fn json(rows: &[Row], peer: &str) -> Value {
+    rows.iter().map(|row| row.json(peer)).collect()
 }
 
 /// Three digits that count.

@@ -10,10 +10,10 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use serde_json::json;
 use tokio::task::JoinSet;
-use yurt_benches::load_average;
 use yurt_benches::meter::{self, Meter, SLICE, Spent};
 use yurt_benches::peer::{DEVICES, PERIOD, Peer};
 use yurt_benches::report::{self, Figures, Goal, Row};
+use yurt_benches::{load_average, mebibytes, milliseconds, processors};
 use yurt_nomad::client::{Launched, Offers};
 
 /// Interval of the figures while serving: an agent's default.
@@ -78,9 +78,9 @@ async fn main() -> Result<()> {
     let rows = rows(&peers, &first, &launches, &offers, &served, minute);
     let load = format!("{before} before, {} after, on {} processors", load_average(), processors());
     if arguments.json {
-        println!("{}", json!({ "rows": report::json(&rows), "load": load, "minute_s": arguments.minute }));
+        println!("{}", json!({ "rows": report::json(&rows, "fsdev"), "load": load, "minute_s": arguments.minute }));
     } else {
-        println!("{}", report::table(&rows));
+        println!("{}", report::table(&rows, "fsdev"));
         println!("Median (least–greatest). {DEVICES} devices each, looked at every {PERIOD} s. Load {load}.");
     }
     Ok(())
@@ -238,20 +238,7 @@ fn rows(
     ]
 }
 
-fn milliseconds(span: Duration) -> f64 {
-    span.as_secs_f64() * 1e3
-}
-
-#[allow(clippy::cast_precision_loss)]
-fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / 1024.0 / 1024.0
-}
-
 #[allow(clippy::cast_precision_loss)]
 fn count(number: u64) -> f64 {
     number as f64
-}
-
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }

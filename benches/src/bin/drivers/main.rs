@@ -1,0 +1,136 @@
+//! Yurt's python driver beside Nomad's own raw_exec and exec: the same tasks in the same directories, control groups and log pipes,
+//! started in turn in one run, measured as an agent and the kernel see them.
+//!
+//! A task counts only if it ended as it should have, and in the end nothing may be left of any.
+
+#![allow(clippy::print_stdout)]
+
+mod crowd;
+mod program;
+mod side;
+mod thing;
+mod turn;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Parser;
+use serde_json::{Map, json};
+use tokio::signal::unix::{SignalKind, signal};
+use yurt_benches::{load_average, processors, report};
+use yurt_conformance::driver::{Flavour, Isolation, Subject};
+
+use side::Side;
+use thing::Measured;
+
+/// A mode of Yurt's and the driver of Nomad's that does the same.
+struct Pair {
+    mode: &'static str,
+    peer: Flavour,
+    isolation: Isolation,
+}
+
+const PAIRS: [Pair; 2] = [
+    Pair { mode: "none", peer: Flavour::RawExec, isolation: Isolation::None },
+    Pair { mode: "chroot", peer: Flavour::Exec, isolation: Isolation::Chroot },
+];
+
+#[derive(Debug, Parser)]
+#[command(about = "Measures yurt's task driver beside Nomad's own")]
+struct Arguments {
+    /// The release binary
+    #[arg(long, default_value = "target/release/yurt")]
+    yurt: PathBuf,
+    /// The peers, built by tests/agent/build.sh; without them only yurt is measured
+    #[arg(long)]
+    drivers: Option<PathBuf>,
+    /// Turns of each
+    #[arg(long, default_value_t = 30)]
+    runs: usize,
+    /// Tasks that are started at once
+    #[arg(long, default_value_t = 50)]
+    crowd: usize,
+    /// How often that is done
+    #[arg(long, default_value_t = 3)]
+    crowds: usize,
+    /// JSON instead of the tables
+    #[arg(long)]
+    json: bool,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    ensure!(rustix::process::geteuid().is_root(), "needs root, for control groups, mounts and tasks of another user");
+    let before = load_average();
+    // Whatever ends the run, dropping what was begun ends that, too.
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let all = tokio::select! {
+        all = measure(&arguments) => all?,
+        _ = interrupt.recv() => bail!("interrupted"),
+        _ = terminate.recv() => bail!("terminated"),
+    };
+    let load = format!("{before} before, {} after, on {} processors", load_average(), processors());
+    let mut by_mode = Map::new();
+    for (pair, (ours, theirs)) in PAIRS.iter().zip(&all) {
+        let rows = thing::rows(ours, theirs.as_ref(), pair.isolation, arguments.crowd);
+        let peer = pair.peer.name();
+        if arguments.json {
+            by_mode.insert(pair.mode.to_owned(), report::json(&rows, peer));
+        } else {
+            println!("Isolation {}\n{}\n", pair.mode, report::table(&rows, peer));
+        }
+    }
+    let Arguments { runs, crowd, crowds, .. } = arguments;
+    if arguments.json {
+        println!("{}", json!({ "isolation": by_mode, "load": load, "runs": runs, "crowd": crowd, "crowds": crowds }));
+    } else {
+        println!("Median (least–greatest) of {runs} turns, and of {crowds} with {crowd} tasks at once. Load {load}.");
+    }
+    Ok(())
+}
+
+/// Of each pair, Yurt's first.
+async fn measure(arguments: &Arguments) -> Result<Vec<(Measured, Option<Measured>)>> {
+    let mut sides = Vec::new();
+    for Pair { peer, isolation, .. } in PAIRS {
+        sides.push(Side::start(Subject { flavour: Flavour::Python, isolation }, &arguments.yurt).await?);
+        if let Some(drivers) = &arguments.drivers {
+            sides.push(Side::start(Subject { flavour: peer, isolation }, drivers).await?);
+        }
+    }
+    // The first round fills caches. Nobody is always the first, or behind the same other.
+    for round in 0..=arguments.runs {
+        in_turn(&mut sides, round, async |side| turn::turn(side).await).await?;
+        if round == 0 {
+            sides.iter_mut().for_each(|side| side.measured = Measured::default());
+        }
+    }
+    for round in 0..arguments.crowds {
+        in_turn(&mut sides, round, async |side| {
+            crowd::short_lived(side, arguments.crowd).await?;
+            crowd::idle(side, arguments.crowd).await
+        })
+        .await?;
+    }
+    let mut measured = Vec::new();
+    for side in sides {
+        measured.push(side.finish().await);
+    }
+    let mut measured = measured.into_iter();
+    let mut pairs = Vec::new();
+    while let Some(ours) = measured.next() {
+        pairs.push((ours, arguments.drivers.as_ref().and_then(|_| measured.next())));
+    }
+    Ok(pairs)
+}
+
+async fn in_turn(sides: &mut [Side], round: usize, act: impl AsyncFn(&mut Side) -> Result<()>) -> Result<()> {
+    let count = sides.len();
+    for number in 0..count {
+        let at = if round.is_multiple_of(2) { number } else { count - 1 - number };
+        let Some(side) = sides.get_mut(at) else { continue };
+        act(side).await.with_context(|| format!("{}, round {round}", side.node.subject))?;
+    }
+    Ok(())
+}
