@@ -24,9 +24,11 @@ mount --bind "$kit/kernel/lib/modules/$(uname -r)" "/lib/modules/$(uname -r)"
 command -v modprobe >/dev/null || ln -s "$kit/busybox/bin/busybox" /sbin/modprobe
 "$kit/busybox/bin/busybox" ip link set lo up
 ulimit -Sn 1024 -Hn 524288
-# In memory and empty, whatever the host has in /tmp; that one may hold this repository and thus stays.
-mkdir -m 1777 /run/tmp
-export TMPDIR=/run/tmp
+# In memory and empty, whatever the host has in /tmp; that one may hold this repository and thus stays. On the file system of all else:
+# links lead from one to the other.
+TMPDIR=$(mktemp -d /tmp.XXXXXX)
+export TMPDIR
+chmod 1777 "$TMPDIR"
 
 port() {
     local found
@@ -49,7 +51,7 @@ while read -r name; do
     mkdir "$group"
     (
         echo 0 >"$group/cgroup.procs"
-        exec timeout --kill-after=5 "$patience" bash "$run/$name.sh" 3>&-
+        exec timeout --kill-after=5 "$patience" bash "$run/$name.sh" </dev/null 3>&-
     )
     status=$?
     [ $status != 124 ] || echo "$name: not done after $patience s"

@@ -90,13 +90,13 @@ fi
 step "boot"
 # What the kernel says goes to a file. The first port is what the cases print, the second how they end.
 LD_LIBRARY_PATH=$libraries timeout --foreground "${YURT_VM_SECONDS:-900}" "$qemu" "${data[@]}" \
-    -machine q35 -accel "${YURT_VM_ACCEL:-tcg,thread=multi}" -cpu max -smp 2 -m "${YURT_VM_MEMORY:-2048}" \
+    -machine q35 -accel "${YURT_VM_ACCEL:-tcg,thread=multi}" -cpu max,erms=off,fsrm=off,la57=off -smp 2 -m "${YURT_VM_MEMORY:-2048}" \
     -nodefaults -no-user-config -display none -no-reboot \
     -kernel "$kit"/kernel/boot/vmlinuz-* -initrd "$kit/initramfs" -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
     -serial "file:$run/kernel.log" -device virtio-serial-pci \
     -chardev file,id=output,append=on,path=>(exec tee "$run/output") -device virtserialport,chardev=output,name=output \
     -chardev "file,id=verdicts,path=$run/verdicts" -device virtserialport,chardev=verdicts,name=verdicts \
-    -append "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable no_timer_check random.trust_cpu=on cgroup_no_v1=all yurt.guest=$here/guest.sh yurt.run=$run" \
+    -append "console=ttyS0 quiet panic=-1 mitigations=off norandmaps tsc=reliable no_timer_check random.trust_cpu=on cgroup_no_v1=all yurt.guest=$here/guest.sh yurt.run=$run" \
     </dev/null || echo "tests/vm: QEMU ended with $?" >&2
 wait $! # for the last words
 
