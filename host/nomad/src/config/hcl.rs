@@ -25,14 +25,63 @@ const REASON_MAX: usize = 500;
 /// The first thing that is wrong, with `file`, line and column. A text of more than 256 KiB or 8192 keys is wrong at its start.
 pub fn from_hcl(text: &str, file: &str, spec: &Spec) -> Result<Value, ConfigError> {
     let result = hcl::body(text).and_then(|parsed| Content::read(&parsed, 0)).and_then(|content| body(spec, &content));
-    result.map_err(|fault| {
-        let (line, column) = hcl::place(text, fault.at);
-        ConfigError::Text { file: file.to_owned(), line, column, reason: cleaned(&fault.reason, REASON_MAX) }
-    })
+    result.map_err(|fault| placed(text, file, &fault))
+}
+
+/// The same for a text that is laid over a configuration: what stands in it counts, at the top level as a whole (a key, or all blocks of
+/// a name), and for the rest `below`, a value of the same schema. So nothing is required of the text alone.
+///
+/// # Errors
+/// As [`from_hcl`].
+pub fn laid_over(text: &str, file: &str, spec: &Spec, below: &Value) -> Result<Value, ConfigError> {
+    let result = hcl::body(text).and_then(|parsed| Content::read(&parsed, 0)).and_then(|content| {
+        let Spec::Object(keys) = spec else { return body(spec, &content) };
+        stands_nothing_unknown(spec, &content)?;
+        let merged = keys.iter().map(|(key, nested)| {
+            let given = nested.names().iter().any(|name| content.items.iter().any(|item| item.name == *name));
+            let value = match below.get(key) {
+                Some(value) if !given => value.clone(),
+                _ => value(nested, &content)?,
+            };
+            Ok((key.clone(), value))
+        });
+        Ok(Value::Object(merged.collect::<Result<Map<_, _>, _>>()?))
+    });
+    result.map_err(|fault| placed(text, file, &fault))
+}
+
+/// Where a dotted path such as `rule[2].vendor` stands in a text, as line and column from 1: as much of the path as is written there.
+pub fn place_of(text: &str, path: &str) -> Option<(usize, usize)> {
+    let mut content = hcl::body(text).and_then(|parsed| Content::read(&parsed, 0)).ok()?;
+    let mut at = None;
+    for step in path.split('.') {
+        let (name, index) = match step.split_once('[') {
+            Some((name, rest)) => (name, rest.trim_end_matches(']').parse::<usize>().unwrap_or_default()),
+            None => (step, 0),
+        };
+        let of_name: Vec<_> = content.items.iter().filter(|item| item.name == name).collect();
+        let Some(item) = of_name.get(index).or(of_name.first()) else { break };
+        at = Some(item.at);
+        match content.blocks(name, &[]).ok().and_then(|blocks| blocks.into_iter().nth(index)) {
+            Some(found) => content = found.content,
+            None => break,
+        }
+    }
+    at.map(|at| hcl::place(text, at))
+}
+
+fn placed(text: &str, file: &str, fault: &Fault) -> ConfigError {
+    let (line, column) = hcl::place(text, fault.at);
+    ConfigError::Text { file: file.to_owned(), line, column, reason: cleaned(&fault.reason, REASON_MAX) }
 }
 
 /// Everything in one pair of braces: nothing may stand there that the schema does not know.
 fn body(spec: &Spec, content: &Content) -> Result<Value, Fault> {
+    stands_nothing_unknown(spec, content)?;
+    value(spec, content)
+}
+
+fn stands_nothing_unknown(spec: &Spec, content: &Content) -> Result<(), Fault> {
     let known = spec.names();
     for item in &content.items {
         if !known.contains(&item.name) {
@@ -45,7 +94,7 @@ fn body(spec: &Spec, content: &Content) -> Result<Value, Fault> {
             return Err(Fault::new(item.at, format!("no key or block is called {:?} here{hint}", item.name)));
         }
     }
-    value(spec, content)
+    Ok(())
 }
 
 fn value(spec: &Spec, content: &Content) -> Result<Value, Fault> {

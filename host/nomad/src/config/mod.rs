@@ -2,6 +2,7 @@
 //!
 //! * [`from_msgpack`] reads what an agent sends: evaluated already, but with numbers in five forms and defaults unconverted.
 //! * [`from_hcl`] evaluates what a person writes, as an agent would.
+//! * [`laid_over`] evaluates what a person writes to stand over such a configuration.
 //! * [`to_msgpack`] writes what an agent would send.
 //!
 //! JSON numbers here are whole numbers where they are whole (within 64 bits, or exactly a float), else the nearest 64-bit
@@ -14,7 +15,7 @@ mod normal;
 mod written;
 
 pub(crate) use convert::{Strictness, converted};
-pub use hcl::from_hcl;
+pub use hcl::{from_hcl, laid_over, place_of};
 pub use msgpack::{from_msgpack, to_msgpack};
 
 /// Most keys or blocks in one place. Each costs all keys of its schema, even one of a single byte.

@@ -56,6 +56,7 @@
 //!   hand defaults over as they stand;
 //! * a name that stands for an attribute here and for a block there.
 
+mod grow;
 mod print;
 mod rules;
 mod text;
