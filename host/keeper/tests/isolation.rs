@@ -277,3 +277,26 @@ fn a_command_has_a_group_of_its_own_below_the_task_s_and_it_goes_with_the_comman
     assert!(rig::eventually(empty), "a command's group is left");
     drop(task);
 }
+
+#[test]
+fn a_keeper_that_is_asked_to_end_tells_how_a_task_below_an_init_did() {
+    if !is_root() {
+        return;
+    }
+    let group = Group::new(65 << 20).expect("a control group");
+    let (rig, root) = (Rig::new(), Root::new());
+    let mut start = root.start(&rig, &["/bin/sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done"]);
+    group.named(&mut start);
+    let mut carried = group.carried();
+    carried.push((Carried::Root, &root.fd));
+    let mut task = rig.start_with(start, &carried).unwrap();
+    let mut said = String::new();
+    while said != "up\n" {
+        said.push_str(&rig.output());
+    }
+    task.signal_keeper(rustix::process::Signal::TERM);
+    let exit = task.exit();
+    assert_eq!((exit.code, exit.signal, exit.unknown.as_str()), (137, 9, ""));
+    // Only who waits for it hears of that.
+    assert!(exit.max_rss_kib > 0, "{exit:?}");
+}

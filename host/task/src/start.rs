@@ -161,7 +161,7 @@ impl Begun {
         let until = Instant::now() + UNDO;
         let mut pause = Duration::from_micros(200);
         while !self.groups.processes().is_empty() && Instant::now() < until {
-            self.groups.kill_once(pause > Duration::from_millis(10));
+            self.groups.kill_once(pause > Duration::from_millis(10), None);
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));
         }

@@ -32,6 +32,8 @@ pub(crate) const KILL: i32 = 9;
 const LAST_SIGNAL: i32 = 64;
 /// Times that all processes of a task are killed before it is called obstinate.
 const ROUNDS: u32 = 20;
+/// How long a task's init is spared when the task is killed.
+const LAST_WORD: Duration = Duration::from_secs(5);
 /// Processes that an error names.
 const NAMED: usize = 5;
 
@@ -180,8 +182,8 @@ impl Task {
                 }
             }
             Whom::All => {
-                // Its init passes on what it gets, and the main process would get it twice.
-                let init = Stat::read(facts.pid()).map(|main| main.parent).filter(|_| number != KILL);
+                // Its init passes on what it gets, and the main process would get it twice. Killed, it could not tell how that ended.
+                let init = facts.parent();
                 let members = facts.processes().into_iter().filter(|pid| Some(*pid) != init);
                 // A number may pass to another process before it is opened: what is listed once more after that is what was opened.
                 let opened: Vec<_> = members.filter_map(|pid| Some((pid, proc::open(pid)?))).collect();
@@ -285,15 +287,22 @@ impl Facts {
         if main.is_none() && keeper.is_none() { Vec::new() } else { proc::family(main, keeper) }
     }
 
-    /// Kills all processes that are there now. Blocks.
-    fn kill_once(&self, obstinate: bool) {
+    /// The parent of the main process, as long as that is there: the task's init, where it has one, else its keeper. Once an init has
+    /// told how the main process ended, it takes it away, and ends.
+    fn parent(&self) -> Option<u32> {
+        let main = self.state.task.filter(|task| proc::find(task).is_some())?;
+        Stat::read(main.pid).map(|main| main.parent)
+    }
+
+    /// Kills all processes that are there now, except this one. Blocks.
+    fn kill_once(&self, obstinate: bool, except: Option<u32>) {
         if self.groups != Groups::None {
             if self.room.owns_group(self.groups.main(), self.entry.name) {
-                self.groups.kill_once(obstinate);
+                self.groups.kill_once(obstinate, except);
             }
             return;
         }
-        for pid in self.processes() {
+        for pid in self.processes().into_iter().filter(|pid| Some(*pid) != except) {
             if let Some(process) = proc::open(pid) {
                 let _ = sys::send_signal(process.as_fd(), KILL);
             }
@@ -316,12 +325,15 @@ pub(crate) async fn kill(facts: &Arc<Facts>, within: Duration) -> Result<(), Kil
     let until = Instant::now() + within;
     let mut pause = Duration::from_millis(1);
     let mut rounds = 0;
+    let spared_until = Instant::now() + LAST_WORD.min(within / 2);
     loop {
         let here = Arc::clone(facts);
         let obstinate = rounds >= ROUNDS;
         let killing = tokio::task::spawn_blocking(move || {
             if !here.processes().is_empty() {
-                here.kill_once(obstinate);
+                // Its init ends by itself with the main process, and what else is in there with it.
+                let init = here.parent().filter(|_| Instant::now() < spared_until);
+                here.kill_once(obstinate, init);
             }
             let mut left = here.processes();
             left.truncate(NAMED);

@@ -78,10 +78,10 @@ impl Groups {
         self.of("freezer").map(|dir| (dir, false)).or(self.unified().map(|dir| (dir, true)))
     }
 
-    /// Kills everything that is in the task's group now. False: there is none in which that could be done. Not at one blow: the group may
-    /// be used again, see `launch::make`.
-    pub(crate) fn kill(&self) -> bool {
-        self.killing().map(|(dir, unified)| kill(dir.as_fd(), unified)).is_some()
+    /// Kills everything that is in the task's group now, except this process. False: there is none in which that could be done. Not at
+    /// one blow: the group may be used again, see `launch::make`.
+    pub(crate) fn kill(&self, except: Option<i32>) -> bool {
+        self.killing().map(|(dir, unified)| kill(dir.as_fd(), unified, except)).is_some()
     }
 }
 
@@ -121,7 +121,7 @@ impl Own {
     /// Kills everything that is in it now.
     pub(crate) fn kill(&self) {
         if !(self.unified && write(self.dir.as_fd(), "cgroup.kill", b"1").is_ok()) {
-            kill(self.dir.as_fd(), self.unified);
+            kill(self.dir.as_fd(), self.unified, None);
         }
     }
 
@@ -138,7 +138,7 @@ impl Drop for Own {
 }
 
 /// One round: whoever is born meanwhile takes another one.
-fn kill(dir: BorrowedFd<'_>, unified: bool) {
+fn kill(dir: BorrowedFd<'_>, unified: bool, except: Option<i32>) {
     let (file, hold, release, held) = match unified {
         true => ("cgroup.freeze", "1", "0", ("cgroup.events", "frozen 1")),
         false => ("freezer.state", "FROZEN", "THAWED", ("freezer.state", "FROZEN")),
@@ -152,7 +152,7 @@ fn kill(dir: BorrowedFd<'_>, unified: bool) {
         }
     }
     for pid in read(dir, "cgroup.procs").unwrap_or_default().lines() {
-        if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
+        if let Some(pid) = pid.parse().ok().filter(|pid| Some(*pid) != except).and_then(Pid::from_raw) {
             let _ = kill_process(pid, Signal::KILL);
         }
     }

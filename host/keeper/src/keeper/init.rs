@@ -37,13 +37,15 @@ fn serve(task: i32, pidfd: &OwnedFd, link: &OwnedFd, signals: &OwnedFd) -> ! {
                 let _ = sys::send_signal(pidfd.as_fd(), signal);
             }
         }
-        while let Ok(Some(ended)) = sys::reap() {
+        while let Some(ended) = sys::peek() {
             if ended.pid == task {
+                // Told while it can still be seen that it has ended: who kills all of a task spares init for so long.
                 // A keeper that is gone does not hear it. With a time, since nothing but zeros would be an empty record.
                 let exit = Exit { at: launch::now(), ..ended.exit() };
                 let _ = wire::send(link, &exit.encode_to_vec(), &[]);
                 sys::exit_now(0);
             }
+            sys::wait_for(ended.pid);
         }
     }
 }

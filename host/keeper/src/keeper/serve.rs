@@ -24,6 +24,8 @@ use crate::{entry, init, wire};
 const CONNECTIONS: usize = 256;
 /// What a task gets between `SIGTERM` and `SIGKILL` when the keeper itself is asked to end.
 const GRACE: Duration = Duration::from_secs(5);
+/// What its init gets after that: it ends by itself with the task, and only it can tell how the task ended.
+const LAST_WORD: Duration = Duration::from_secs(5);
 /// Between two rounds of killing the task.
 const ROUND: Duration = Duration::from_millis(20);
 /// How long connections are not taken when there are no descriptors for them.
@@ -46,6 +48,7 @@ pub(crate) fn serve(mut plan: Plan, launched: Launched, signals: OwnedFd) {
         known: 0,
         started: 0,
         kill_at: None,
+        kill_init_at: None,
         deaf_until: None,
         done: None,
     };
@@ -71,6 +74,7 @@ struct Keeper {
     /// Commands so far.
     started: u64,
     kill_at: Option<Instant>,
+    kill_init_at: Option<Instant>,
     deaf_until: Option<Instant>,
     /// Nobody asks any more; ends at the latest then.
     done: Option<Instant>,
@@ -160,7 +164,8 @@ impl Keeper {
 
     fn kill_task(&self) {
         let _ = sys::send_signal(self.launched.pidfd.as_fd(), libc::SIGKILL);
-        self.plan.groups.kill();
+        let spared = self.plan.with_init() && self.kill_init_at.is_some_and(|at| Instant::now() < at);
+        self.plan.groups.kill(spared.then_some(self.launched.child));
     }
 
     fn signalled(&mut self) {
@@ -173,7 +178,8 @@ impl Keeper {
                 self.finish();
             } else if self.kill_at.is_none() {
                 let _ = sys::send_signal(self.launched.pidfd.as_fd(), libc::SIGTERM);
-                self.kill_at = Some(Instant::now() + GRACE);
+                let at = Instant::now() + GRACE;
+                (self.kill_at, self.kill_init_at) = (Some(at), Some(at + LAST_WORD));
             }
         }
         loop {

@@ -178,6 +178,18 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    fn new(pid: i32, status: i32, usage: &libc::rusage) -> Ended {
+        let micros =
+            |time: libc::timeval| (time.tv_sec as u64).saturating_mul(1_000_000).saturating_add(time.tv_usec as u64);
+        Ended {
+            pid,
+            status,
+            user_micros: micros(usage.ru_utime),
+            system_micros: micros(usage.ru_stime),
+            max_rss_kib: usage.ru_maxrss as u64,
+        }
+    }
+
     /// In Nomad's terms: a signal is code 128 and more.
     pub(crate) fn exit(&self) -> Exit {
         Exit {
@@ -200,15 +212,27 @@ pub(crate) fn reap() -> rustix::io::Result<Option<Ended>> {
     if pid < 0 {
         return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::CHILD));
     }
-    let micros =
-        |time: libc::timeval| (time.tv_sec as u64).saturating_mul(1_000_000).saturating_add(time.tv_usec as u64);
-    Ok((pid > 0).then(|| Ended {
-        pid,
-        status,
-        user_micros: micros(usage.ru_utime),
-        system_micros: micros(usage.ru_stime),
-        max_rss_kib: usage.ru_maxrss as u64,
-    }))
+    Ok((pid > 0).then(|| Ended::new(pid, status, &usage)))
+}
+
+/// A child that has ended, left as it is for [`wait_for`]; none: none at the moment.
+pub(crate) fn peek() -> Option<Ended> {
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: plain data, for which zeros will do; all outlives the call, which says of a child what the fields read here mean.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let mut usage: libc::rusage = std::mem::zeroed();
+        let outcome = libc::syscall(libc::SYS_waitid, libc::P_ALL, 0, &raw mut info, options, &raw mut usage);
+        if outcome != 0 || info.si_pid() == 0 {
+            return None;
+        }
+        let status = match info.si_code {
+            libc::CLD_EXITED => info.si_status() << 8,
+            libc::CLD_DUMPED => info.si_status() | 0x80,
+            _ => info.si_status(),
+        };
+        Some(Ended::new(info.si_pid(), status, &usage))
+    }
 }
 
 /// Waits for a child that is about to end.

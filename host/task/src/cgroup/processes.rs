@@ -27,14 +27,14 @@ impl Groups {
         found
     }
 
-    /// Kills everything once. What forks meanwhile is met by the next call. Blocks for a few milliseconds.
+    /// Kills everything once, except this process. What forks meanwhile is met by the next call. Blocks for a few milliseconds.
     ///
     /// Of version 2 `cgroup.kill` would do it at one blow. But then no process can be cloned into the group any more (Linux 6.18 kills
     /// it on arrival), and an agent uses the directory again for the next start of a task. So it is for the `obstinate`.
-    pub(crate) fn kill_once(&self, obstinate: bool) {
+    pub(crate) fn kill_once(&self, obstinate: bool, except: Option<u32>) {
         let Some(dir) = self.main().and_then(|path| Dir::open(path).ok()) else { return };
         let v2 = matches!(self, Groups::V2(_));
-        if v2 && obstinate && dir.write("cgroup.kill", "1").is_ok() {
+        if v2 && obstinate && except.is_none() && dir.write("cgroup.kill", "1").is_ok() {
             return;
         }
         if self.processes().is_empty() {
@@ -47,13 +47,9 @@ impl Groups {
         while !is_frozen(&dir, v2) && Instant::now() < until {
             sleep(Duration::from_micros(100));
         }
-        self.kill_listed();
+        self.processes().into_iter().filter(|pid| Some(*pid) != except).for_each(kill);
         let _ = dir.write(file, thaw);
         thaw_below(&dir.path, file, thaw);
-    }
-
-    fn kill_listed(&self) {
-        self.processes().into_iter().for_each(kill);
     }
 
     /// Kills what an earlier task left, everywhere but in a `cpuset` that others share. Blocks.
@@ -66,7 +62,7 @@ impl Groups {
                 return Ok(());
             }
             tracing::warn!(groups = ?self.main(), processes = ?left, "killing what an earlier task left");
-            self.kill_once(false);
+            self.kill_once(false, None);
             left.iter().copied().for_each(kill);
             if Instant::now() > until {
                 let mut late = StepError::text("killing what an earlier task left", format!("{left:?}"), "");

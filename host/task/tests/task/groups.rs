@@ -245,6 +245,43 @@ async fn a_signal_for_all_reaches_a_task_below_its_init_once() {
     rig.nothing_is_left();
 }
 
+#[tokio::test]
+async fn a_task_that_is_killed_with_all_its_processes_is_known_to_have_been_by_its_init() {
+    if !is_root() {
+        return;
+    }
+    for rig in Rig::both() {
+        let root = rig.dir.path().join("root");
+        copy_program(&root, "/bin/sh");
+        for stop in [Stop::Kill, Stop::Signal, Stop::Kill, Stop::Kill, Stop::Kill] {
+            let mut launch = rig.shell("trap '' TERM; (while :; do :; done) & echo up; while :; do :; done");
+            launch.isolation = Isolation::Chroot(Box::new(RootDirectory {
+                path: root.clone(),
+                namespaces: Namespaces { pid: true, init: true, ipc: true, uts: false },
+                mounts: vec![],
+                devices: vec![],
+                files: vec![],
+            }));
+            let task = rig.tasks().start(launch).await.unwrap();
+            rig.logged("up").await;
+            match stop {
+                Stop::Kill => task.kill(patience(Duration::from_secs(10))).await.unwrap(),
+                Stop::Signal => task.signal(9, Whom::All).unwrap(),
+            }
+            let exit = end(&task).await;
+            assert_eq!((exit.code, exit.signal, &exit.unknown), (137, 9, &None));
+            // Only who waits for it hears of that.
+            assert!(exit.max_rss > 0, "{exit:?}");
+            rig.nothing_is_left();
+        }
+    }
+}
+
+enum Stop {
+    Kill,
+    Signal,
+}
+
 /// A program with what it loads.
 pub(crate) fn copy_program(root: &Path, program: &str) {
     let loads = Command::new("ldd").arg(program).output().unwrap();
