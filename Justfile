@@ -18,12 +18,22 @@ lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
     cd guests && cargo fmt --all --check && cargo clippy --all-targets -- -D warnings
+    cd guests/examples/rust && cargo fmt --all --check && cargo clippy --all-targets -- -D warnings
+    rustfmt --check --edition 2024 guests/examples/driver/rust/src/lib.rs
     cargo deny --offline check bans licenses sources
     cargo machete
 
 # The guests as components, in guests/target/components.
 guests:
     guests/build.sh
+
+# One policy in Rust, C, JavaScript, Go and Python: toolchains into target/, builds, the corpus, mistakes, figures.
+languages *ARGS:
+    tests/languages/run.sh {{ARGS}}
+
+# The same as a release build, its figures into docs/languages.md.
+guests-table:
+    tests/languages/run.sh --table
 
 # Fake USB buses in namespaces: the real binary, real libusb, uevents broadcast by the kernel. Root or user namespaces.
 rig *ARGS:

@@ -58,6 +58,6 @@ pub use logic::DriverLogic;
 pub use outline::{Grant, Import, World};
 pub use policy::UsbPolicy;
 pub use runtime::{Options, Runtime};
-pub use source::Source;
+pub use source::{Source, read_trusted};
 pub use trial::{DriverTrial, Trial};
 pub use worlds::v0_1_0::{driver, usb};

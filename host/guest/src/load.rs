@@ -67,6 +67,7 @@ impl Runtime {
         let read;
         let bytes: &[u8] = match source {
             Source::Embedded { bytes, .. } => bytes,
+            Source::Read { bytes, .. } => bytes,
             Source::File(path) => {
                 read = source::read(path, &shared.trusted_uids, limits.component)?;
                 &read

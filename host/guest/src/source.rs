@@ -4,10 +4,13 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::error::LoadCause;
+use crate::error::{LoadCause, LoadError, Stage};
+use crate::identity::digest;
+use crate::runtime::Runtime;
 
 /// A component's bytes, or where to find them.
 #[derive(Debug, Clone)]
@@ -21,6 +24,13 @@ pub enum Source {
     },
     /// A file. Links are followed; owner and mode are asked of the file at their end, and of its directory.
     File(PathBuf),
+    /// A file that was read and found trustworthy already: see [`Runtime::read`].
+    Read {
+        /// Where it was read.
+        path: PathBuf,
+        /// The component.
+        bytes: Arc<[u8]>,
+    },
 }
 
 impl Source {
@@ -28,9 +38,45 @@ impl Source {
     pub fn origin(&self) -> String {
         match self {
             Source::Embedded { name, .. } => (*name).to_owned(),
-            Source::File(path) => path.display().to_string(),
+            Source::File(path) | Source::Read { path, .. } => path.display().to_string(),
         }
     }
+}
+
+impl Runtime {
+    /// Reads a source once, so that what is known of its bytes holds for what is loaded later.
+    ///
+    /// # Errors
+    /// [`crate::Stage::File`]: it cannot be read, is too big, or somebody else could have written it.
+    pub fn read(&self, source: &Source) -> Result<Source, LoadError> {
+        let Source::File(path) = source else { return Ok(source.clone()) };
+        match read(path, &self.0.trusted_uids, self.0.limits().component) {
+            Ok(bytes) => Ok(Source::Read { path: path.clone(), bytes: bytes.into() }),
+            Err(cause) => {
+                Err(LoadError { origin: source.origin(), digest: None, stage: Stage::File, cause: Box::new(cause) })
+            }
+        }
+    }
+}
+
+impl Source {
+    /// SHA-256 of the component in hexadecimal; none of a file that was not read.
+    pub fn digest(&self) -> Option<String> {
+        match self {
+            Source::Embedded { bytes, .. } => Some(digest(bytes)),
+            Source::Read { bytes, .. } => Some(digest(bytes)),
+            Source::File(_) => None,
+        }
+    }
+}
+
+/// Reads a small file that goes with a guest, by the same rules: root or one of `trusted` owns it, nobody else may write it, and it has
+/// at most `most` bytes.
+///
+/// # Errors
+/// Which of these does not hold.
+pub fn read_trusted(path: &Path, trusted: &[u32], most: u64) -> Result<Vec<u8>, LoadCause> {
+    read(path, trusted, most)
 }
 
 /// Reads a file that root or one of `trusted` owns and nobody else may write, of at most `most` bytes.

@@ -1,15 +1,15 @@
 //! What is known about the devices of one moment, as plain data.
 //!
 //! The shapes follow `wit/0.1.0/usb.wit` field by field: whoever changes one changes the other and
-//! `host/yurt/src/convert.rs` between them. As JSON (`yurt devices --json`) the names are those of the WIT.
+//! `host/yurt/src/convert.rs` between them. As JSON (`yurt devices --json`, the facts of a golden case) the names are those of the WIT.
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// All devices at one moment, hubs and root hubs included, ordered by key.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Snapshot {
     /// Grows by one with every snapshot of this process; 0 is the empty snapshot before the first look.
     pub number: u32,
@@ -20,8 +20,8 @@ pub struct Snapshot {
 }
 
 /// One USB device: what the kernel's tables say about it. Nothing here needs the device to be opened.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Device {
     /// The kernel's name, `1-1.5.2` or `usb1`; names the device within a snapshot.
     pub key: String,
@@ -76,8 +76,8 @@ pub struct Device {
 }
 
 /// A string descriptor: valid UTF-8, no control characters, no outer blanks, at most 126 characters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Label {
     /// The cleaned text.
     pub text: String,
@@ -86,8 +86,8 @@ pub struct Label {
 }
 
 /// How far a serial number can be trusted as an identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum SerialQuality {
     /// The device has none.
     Absent,
@@ -100,8 +100,8 @@ pub enum SerialQuality {
 }
 
 /// `bDeviceClass` or `bInterfaceClass` with its two companions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ClassCodes {
     /// The class.
     pub base: u8,
@@ -112,8 +112,8 @@ pub struct ClassCodes {
 }
 
 /// Where a device is plugged in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Place {
     /// Bus number of this boot.
     pub bus: u8,
@@ -130,8 +130,8 @@ pub struct Place {
 }
 
 /// `removable` of sysfs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Removable {
     /// The firmware does not say.
     Unknown,
@@ -142,8 +142,8 @@ pub enum Removable {
 }
 
 /// Speed grades, named as in the USB specifications.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Speed {
     /// Not known.
     Unknown,
@@ -162,8 +162,8 @@ pub enum Speed {
 }
 
 /// How a device is connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Link {
     /// Grade negotiated.
     pub speed: Speed,
@@ -176,8 +176,8 @@ pub struct Link {
 }
 
 /// The active configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Configuration {
     /// `bConfigurationValue`.
     pub value: u8,
@@ -190,8 +190,8 @@ pub struct Configuration {
 }
 
 /// One interface in its current alternate setting.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Interface {
     /// `bInterfaceNumber`.
     pub number: u8,
@@ -210,8 +210,8 @@ pub struct Interface {
 }
 
 /// Transfer types (USB 2.0 §9.6.6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Transfer {
     /// 0.
     Control,
@@ -224,8 +224,8 @@ pub enum Transfer {
 }
 
 /// One endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Endpoint {
     /// `bEndpointAddress`; bit 7 set: towards the host.
     pub address: u8,
@@ -238,8 +238,8 @@ pub struct Endpoint {
 }
 
 /// Character or block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum NodeKind {
     /// Character device.
     Character,
@@ -248,8 +248,8 @@ pub enum NodeKind {
 }
 
 /// A device node that belongs to a device.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Node {
     /// Absolute path on the host, below `/dev`.
     pub path: String,
@@ -278,8 +278,8 @@ pub struct Node {
 }
 
 /// A network interface of a device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct NetworkInterface {
     /// Name in the host's network namespace.
     pub name: String,
@@ -290,8 +290,8 @@ pub struct NetworkInterface {
 }
 
 /// What may be done with a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Access {
     /// `authorized` of sysfs.
     pub authorised: bool,
@@ -302,8 +302,8 @@ pub struct Access {
 }
 
 /// `power/runtime_status` of sysfs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum PowerState {
     /// Not known.
     Unknown,
@@ -320,8 +320,8 @@ pub enum PowerState {
 }
 
 /// Power facts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Power {
     /// Run-time power state.
     pub state: PowerState,
@@ -330,8 +330,8 @@ pub struct Power {
 }
 
 /// Whether a device is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Presence {
     /// Drivers are still binding.
     Settling,
@@ -342,8 +342,8 @@ pub enum Presence {
 }
 
 /// A device's history as this process saw it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Life {
     /// Whether it is there.
     pub presence: Presence,
@@ -358,8 +358,8 @@ pub struct Life {
 }
 
 /// What was at a port before.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Former {
     /// Its vendor.
     pub vendor_id: u16,
@@ -370,8 +370,8 @@ pub struct Former {
 }
 
 /// The kernel's running totals for one device.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct CounterSet {
     /// Key of the device.
     pub key: String,
@@ -380,8 +380,8 @@ pub struct CounterSet {
 }
 
 /// One running total.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Counter {
     /// `urbs`, `power.active`, `power.connected`, …
     pub name: String,

@@ -4,12 +4,13 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use yurt_guest::{DriverLogic, DriverTrial, LoadError, Loaded, Runtime, Source, Trial, UsbPolicy, World};
+use yurt_guest::{DriverLogic, DriverTrial, LoadError, Loaded, Options, Runtime, Source, Trial, UsbPolicy, World};
 use yurt_nomad::config::from_msgpack;
 use yurt_nomad::schema::Spec;
 
-use crate::places::{self, Places};
-use crate::{device_plugin, driver_plugin};
+use crate::exchange::Kept;
+use crate::places::Places;
+use crate::{device_plugin, driver_plugin, host_config};
 
 /// A guest inside this binary, and the file names that stand for it.
 struct BuiltIn {
@@ -100,7 +101,9 @@ pub(crate) enum Plugin {
 /// A guest that offers devices.
 pub(crate) struct Device {
     pub(crate) policy: UsbPolicy,
-    /// Its schema with the host's block beside its keys.
+    /// Its own keys.
+    pub(crate) keys: Spec,
+    /// The same with the host's block beside them.
     pub(crate) schema: Spec,
     /// What that schema makes of no configuration.
     pub(crate) defaults: device_plugin::Config,
@@ -109,7 +112,9 @@ pub(crate) struct Device {
 /// A guest that plans tasks.
 pub(crate) struct Driver {
     pub(crate) logic: DriverLogic,
-    /// Its schema with the host's block beside its keys.
+    /// Its own keys.
+    pub(crate) keys: Spec,
+    /// The same with the host's block beside them.
     pub(crate) schema: Spec,
     /// Of a job's `config` block.
     pub(crate) task_schema: Spec,
@@ -127,24 +132,44 @@ impl Plugin {
     }
 }
 
-/// Loads the guest through every stage. One that cannot be loaded gives way to the last good one of this plugin file;
-/// if there never was one, the error is the one sentence with which the plugin refuses to start.
+/// Loads the guest through every stage. One that cannot be loaded, or was rolled back, or waits for approval, gives way to the last good
+/// one of this plugin file; if there never was one, the error is the one sentence with which the plugin refuses to start.
 pub(crate) fn load(runtime: &Runtime, source: &Source, places: &Places) -> Result<Chosen, String> {
-    let why = match activate(runtime, source) {
-        Ok(plugin) => {
-            keep(source, places);
+    let kept = Kept::open(places);
+    let why = match admitted(runtime, source, &kept) {
+        Ok((plugin, source)) => {
+            kept.serves(&source);
             return Ok(Chosen { plugin, instead_of: None });
         }
         Err(why) => why,
     };
-    let kept = places.last_good_guest();
-    if !kept.exists() {
+    let last = places.last_good_guest();
+    if !last.exists() {
         return Err(why);
     }
-    match activate(runtime, &Source::File(kept)) {
+    match activate(runtime, &Source::File(last)) {
         Ok(plugin) => Ok(Chosen { plugin, instead_of: Some(why) }),
         Err(second) => Err(format!("{why}; and the last good guest cannot serve either: {second}")),
     }
+}
+
+fn admitted(runtime: &Runtime, source: &Source, kept: &Kept) -> Result<(Plugin, Source), String> {
+    let source = runtime.read(source).map_err(|why| why.to_string())?;
+    if let Source::Read { path, .. } = &source
+        && let Some(why) = source.digest().and_then(|digest| kept.objection(&digest))
+    {
+        return Err(format!("guest {} does not serve: {why}", path.display()));
+    }
+    Ok((activate(runtime, &source)?, source))
+}
+
+/// Takes a component through every stage ahead of the plugin file that will serve it, and leaves the compiled code where that one looks:
+/// an agent waits for a launch for a minute at most.
+pub(crate) fn prepared(component: &Path, places: &Places) -> Result<(), String> {
+    places.prepare().map_err(|why| format!("the state directory cannot be used: {why}"))?;
+    let options = Options { cache_dir: Some(places.cache()), ..Options::default() };
+    let runtime = Runtime::new(options).map_err(|why| why.to_string())?;
+    activate(&runtime, &Source::File(component.to_owned())).map(drop)
 }
 
 fn activate(runtime: &Runtime, source: &Source) -> Result<Plugin, String> {
@@ -158,12 +183,13 @@ pub(crate) fn ready(loaded: Loaded) -> Result<Plugin, NotReady> {
     let unusable = |what, why: String| NotReady::Schema { guest: guest.clone(), what, why };
     let config = |why: String| unusable("configuration", why);
     let spec = loaded.about().config_spec.clone();
+    let keys = host_config::keys_of(&spec).map_err(|why| config(why.to_string()))?;
     match loaded.world() {
         World::UsbPlugin => {
             let schema = device_plugin::schema(&spec).map_err(|why| config(why.to_string()))?;
             let defaults = device_plugin::defaults(&schema).map_err(config)?;
             let policy = loaded.activate(&Trial { config: &defaults.guest }).map_err(NotReady::Trial)?;
-            Ok(Plugin::Device(Box::new(Device { policy, schema, defaults })))
+            Ok(Plugin::Device(Box::new(Device { policy, keys, schema, defaults })))
         }
         World::DriverPlugin => {
             let schema = driver_plugin::schema(&spec).map_err(|why| config(why.to_string()))?;
@@ -174,7 +200,7 @@ pub(crate) fn ready(loaded: Loaded) -> Result<Plugin, NotReady> {
             let task = from_msgpack(&[], &task_schema).ok().map(|task| task.to_string());
             let trial = DriverTrial { config: &defaults.guest, task: task.as_deref() };
             let logic = loaded.activate_driver(&trial).map_err(NotReady::Trial)?;
-            Ok(Plugin::Driver(Box::new(Driver { logic, schema, task_schema, defaults })))
+            Ok(Plugin::Driver(Box::new(Driver { logic, keys, schema, task_schema, defaults })))
         }
     }
 }
@@ -186,19 +212,6 @@ pub(crate) enum NotReady {
     Schema { guest: String, what: &'static str, why: String },
     #[error(transparent)]
     Trial(LoadError),
-}
-
-/// Remembers a guest file that serves. Failing to is no reason not to serve.
-fn keep(source: &Source, places: &Places) {
-    let Source::File(path) = source else { return };
-    let kept = places.last_good_guest();
-    let outcome = std::fs::read(path).and_then(|bytes| match std::fs::read(&kept) {
-        Ok(before) if before == bytes => Ok(()),
-        _ => places::replace(&kept, &bytes),
-    });
-    if let Err(why) = outcome {
-        tracing::warn!(error = %why, "the guest could not be kept as the last good one");
-    }
 }
 
 #[cfg(test)]

@@ -1,23 +1,24 @@
-//! The device plugin as Nomad sees it, wired from its parts: schema and configuration here, offers in `offer.rs`,
-//! reservations in `reserve.rs`, figures in `statistics.rs`.
+//! The device plugin as Nomad sees it, wired from its parts: schema and configuration here, what decides in `device_side.rs`, offers in
+//! `offer.rs`, reservations in `reserve.rs`, figures in `statistics.rs`.
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde_json::Value;
 use tokio::sync::watch;
-use yurt_go_plugin::log;
-use yurt_guest::UsbPolicy;
 use yurt_nomad::config::from_msgpack;
 use yurt_nomad::device::{AgentConfig, Group, GroupStats, Info, PluginError, Reservation};
 use yurt_nomad::schema::Spec;
 use yurt_usb::Roots;
 
 use crate::choice::Device;
+use crate::device_side::{DeviceSide, Serving};
+use crate::exchange::{self, Kept, Parts, Serves as _, Side as _};
+use crate::guest_call::blocking;
 use crate::host_config::{self, HostConfig};
 use crate::offer::{self, Offers};
-use crate::places::Places;
-use crate::{diagnostics, reserve, statistics};
+use crate::plugin::Begun;
+use crate::{reserve, statistics};
 
 /// The configuration in force: the guest's own keys as JSON text, and the host's block.
 #[derive(Debug, Clone)]
@@ -28,42 +29,51 @@ pub(crate) struct Config {
 
 /// One USB device plugin: a guest, a bus, and what was offered last.
 pub(crate) struct DevicePlugin {
-    policy: UsbPolicy,
-    schema: Spec,
-    config: watch::Sender<Arc<Config>>,
+    side: Arc<DeviceSide>,
+    /// Until the exchange begins.
+    exchange: Mutex<Option<Parts<DeviceSide>>>,
     published: watch::Sender<Option<Arc<Vec<Group>>>>,
     offers: OnceLock<Arc<Offers>>,
     roots: Roots,
     memory_file: PathBuf,
-    log: log::Control,
+    begun: Begun,
 }
 
 impl DevicePlugin {
     /// Touches no hardware.
-    pub(crate) fn new(device: Device, roots: Roots, places: &Places, log: log::Control) -> DevicePlugin {
+    pub(crate) fn new(device: Device, roots: Roots, begun: Begun) -> DevicePlugin {
+        let (side, undone) = DeviceSide::new(device, Kept::open(&begun.places));
+        let side = Arc::new(side);
+        let parts = Parts {
+            side: Arc::clone(&side),
+            runtime: begun.runtime.clone(),
+            source: begun.source.clone(),
+            places: begun.places.clone(),
+            undone,
+        };
         DevicePlugin {
-            policy: device.policy,
-            schema: device.schema,
-            config: watch::Sender::new(Arc::new(device.defaults)),
+            side,
+            exchange: Mutex::new(Some(parts)),
             published: watch::Sender::new(None),
             offers: OnceLock::new(),
             roots,
-            memory_file: places.memory(),
-            log,
+            memory_file: begun.places.memory(),
+            begun,
         }
     }
 
-    /// The task that looks at hardware, started by the first call.
+    /// The tasks that look at hardware and at the guest's files, started by the first call.
     fn offers(&self) -> &Arc<Offers> {
         self.offers.get_or_init(|| {
-            offer::start(
-                self.policy.clone(),
-                self.roots.clone(),
-                self.memory_file.clone(),
-                self.config.subscribe(),
-                self.published.clone(),
-            )
+            if let Some(parts) = self.exchange.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                exchange::start(parts);
+            }
+            offer::start(Arc::clone(&self.side), self.roots.clone(), self.memory_file.clone(), self.published.clone())
         })
+    }
+
+    fn serving(&self) -> Arc<Serving> {
+        Arc::clone(&self.side.turns().now().serving)
     }
 }
 
@@ -74,33 +84,31 @@ pub(crate) fn schema(guest: &str) -> Result<Spec, yurt_nomad::schema::SpecError>
 
 /// What a schema makes of a stanza without `config`.
 pub(crate) fn defaults(schema: &Spec) -> Result<Config, String> {
-    from_msgpack(&[], schema).map_err(|why| why.to_string()).and_then(split)
+    let (keys, host) = from_msgpack(&[], schema).map_err(|why| why.to_string()).and_then(split)?;
+    Ok(Config { guest: keys.to_string().into(), host })
 }
 
 /// Takes the host's block out; the rest is the guest's.
-pub(crate) fn split(mut config: Value) -> Result<Config, String> {
+pub(crate) fn split(mut config: Value) -> Result<(Value, HostConfig), String> {
     let block = host_config::taken_from(&mut config);
-    Ok(Config { host: HostConfig::from_json(&block)?, guest: config.to_string().into() })
+    Ok((config, HostConfig::from_json(&block)?))
 }
 
 #[tonic::async_trait]
 impl yurt_nomad::device::DevicePlugin for DevicePlugin {
     fn info(&self) -> Info {
-        let about = self.policy.about();
-        Info { name: about.name.clone(), version: about.version.clone() }
+        let guest = self.serving().guest();
+        Info { name: guest.name, version: guest.version }
     }
 
     async fn schema(&self) -> Result<Option<Spec>, PluginError> {
-        Ok(Some(self.schema.clone()))
+        Ok(Some(self.serving().guest.schema.clone()))
     }
 
     async fn set_config(&self, msgpack: &[u8], _agent: Option<AgentConfig>) -> Result<(), PluginError> {
-        let json = from_msgpack(msgpack, &self.schema).map_err(|why| PluginError::invalid_argument(why.to_string()))?;
-        let config = split(json).map_err(PluginError::invalid_argument)?;
-        let (policy, guest) = (self.policy.clone(), Arc::clone(&config.guest));
-        diagnostics::accepted(move || policy.check_config(&guest)).await?;
-        self.log.set_level(config.host.log_level);
-        self.config.send_replace(Arc::new(config));
+        let (side, runtime, msgpack) = (Arc::clone(&self.side), self.begun.runtime.clone(), msgpack.to_vec());
+        blocking(move || side.configure(&msgpack, &runtime)).await??;
+        self.begun.log.set_level(self.serving().common().log_level);
         Ok(())
     }
 
@@ -110,12 +118,10 @@ impl yurt_nomad::device::DevicePlugin for DevicePlugin {
     }
 
     async fn reserve(&self, ids: Vec<String>) -> Result<Reservation, PluginError> {
-        let config = Arc::clone(&self.config.borrow().guest);
-        reserve::reserve(&self.policy, config, self.offers(), &ids).await
+        reserve::reserve(&self.side, self.offers(), &ids).await
     }
 
     async fn stats(&self) -> Result<Vec<GroupStats>, PluginError> {
-        let config = Arc::clone(&self.config.borrow().guest);
-        statistics::stats(&self.policy, config, self.offers()).await
+        statistics::stats(&self.side, self.offers()).await
     }
 }

@@ -1,28 +1,12 @@
 //! What a guest finds in a configuration or in a job, as sentences for people.
 
-use yurt_guest::GuestError;
 use yurt_guest::usb as wit;
-use yurt_nomad::driver::PluginError;
 
-use crate::guest_call::asked;
-
-/// Takes a configuration that the guest finds nothing wrong with; its warnings are logged.
-pub(crate) async fn accepted(
-    check: impl FnOnce() -> Result<Vec<wit::Diagnostic>, GuestError> + Send + 'static,
-) -> Result<(), PluginError> {
-    match asked(check).await {
-        Ok(findings) => {
-            if let Some(errors) = refusal(&findings) {
-                return Err(PluginError::invalid_argument(errors));
-            }
-            for warning in findings.iter().map(sentence) {
-                tracing::warn!("configuration: {warning}");
-            }
-        }
-        // An error here would stop the whole agent: only what the operator typed may do that.
-        Err(why) => tracing::error!("the configuration could not be checked: {why}"),
+/// Logs what a guest finds odd and not wrong.
+pub(crate) fn warned(findings: &[wit::Diagnostic]) {
+    for warning in findings.iter().filter(|finding| matches!(finding.severity, wit::Severity::Warning)).map(sentence) {
+        tracing::warn!("configuration: {warning}");
     }
-    Ok(())
 }
 
 /// The guest's findings as the one sentence that stops the agent's start, or nothing.

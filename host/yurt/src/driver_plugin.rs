@@ -10,8 +10,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
-use yurt_go_plugin::log;
-use yurt_guest::{DriverLogic, driver as wit};
+use yurt_guest::driver as wit;
 use yurt_nomad::config::from_msgpack;
 use yurt_nomad::driver::{
     AgentConfig, Capabilities, Exec, ExecInput, ExecOutput, ExecResult, ExitResult, Fingerprint, FsIsolation, Info,
@@ -22,16 +21,18 @@ use yurt_nomad::schema::Spec;
 use yurt_task::{Handle, Task, Tasks};
 
 use crate::choice::Driver;
-use crate::diagnostics;
 use crate::driver::config::{self, DriverConfig, Isolation};
 use crate::driver::exec::{self, exit};
-use crate::driver::fingerprint::{self, Findings};
+use crate::driver::fingerprint::{self, Looked, Looks};
 use crate::driver::memo::Memo;
-use crate::driver::start::{self, Planned, Terms};
+use crate::driver::start::{self, Failure, Planned, Terms};
 use crate::driver::stats::{Before, figures};
 use crate::driver::{signals, stop};
+use crate::driver_side::{DriverHost, DriverSide, Serving};
+use crate::exchange::{self, Kept, Parts, Serves as _, Side as _};
+use crate::guest_call::blocking;
 use crate::host_config;
-use crate::places::Places;
+use crate::plugin::Begun;
 
 /// Of what stands in a handle's `driver_state`: [`Handle`].
 const HANDLE_VERSION: i32 = 1;
@@ -50,26 +51,23 @@ const KILL: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) guest: Arc<str>,
-    pub(crate) host: DriverConfig,
-    /// The operator's word, else the guest's wish.
-    pub(crate) isolation: Isolation,
+    pub(crate) host: DriverHost,
 }
 
 /// One task driver: a guest, a runtime directory, the tasks that Nomad has spoken of.
 pub(crate) struct DriverPlugin {
-    logic: DriverLogic,
-    schema: Spec,
-    task_schema: Spec,
-    config: watch::Sender<Arc<Config>>,
+    side: Arc<DriverSide>,
+    /// Until the exchange begins.
+    exchange: Mutex<Option<Parts<DriverSide>>>,
     topology: RwLock<Option<Topology>>,
-    looks: watch::Sender<Option<Arc<Fingerprint>>>,
+    looked: Arc<Looks>,
+    told: watch::Sender<Option<Arc<Fingerprint>>>,
     looking: OnceLock<()>,
-    findings: Findings,
     events: broadcast::Sender<TaskEvent>,
     runtime_dir: PathBuf,
     tasks: OnceLock<Result<Arc<Tasks>, String>>,
     known: Arc<Mutex<BTreeMap<String, Known>>>,
-    log: log::Control,
+    begun: Begun,
 }
 
 /// What is known of an id.
@@ -89,22 +87,33 @@ struct Running {
 
 impl DriverPlugin {
     /// Touches nothing.
-    pub(crate) fn new(driver: Driver, places: &Places, log: log::Control) -> DriverPlugin {
+    pub(crate) fn new(driver: Driver, begun: Begun) -> DriverPlugin {
+        let (side, undone) = DriverSide::new(driver, Kept::open(&begun.places));
+        let side = Arc::new(side);
+        let parts = Parts {
+            side: Arc::clone(&side),
+            runtime: begun.runtime.clone(),
+            source: begun.source.clone(),
+            places: begun.places.clone(),
+            undone,
+        };
         DriverPlugin {
-            logic: driver.logic,
-            schema: driver.schema,
-            task_schema: driver.task_schema,
-            config: watch::Sender::new(Arc::new(driver.defaults)),
+            side,
+            exchange: Mutex::new(Some(parts)),
             topology: RwLock::default(),
-            looks: watch::Sender::new(None),
+            looked: Arc::new(watch::Sender::new(None)),
+            told: watch::Sender::new(None),
             looking: OnceLock::new(),
-            findings: Findings::default(),
             events: broadcast::Sender::new(EVENTS),
-            runtime_dir: places.tasks(),
+            runtime_dir: begun.places.tasks(),
             tasks: OnceLock::new(),
             known: Arc::default(),
-            log,
+            begun,
         }
+    }
+
+    fn serving(&self) -> Arc<Serving> {
+        Arc::clone(&self.side.turns().now().serving)
     }
 
     /// The runtime directory, made by the first call that needs it.
@@ -164,23 +173,27 @@ impl DriverPlugin {
     fn sweep(&self) {
         // Every start tells what is wrong with the directory.
         let Ok(tasks) = self.tasks() else { return };
-        let (known, config) = (Arc::clone(&self.known), self.config.subscribe());
+        let (known, side) = (Arc::clone(&self.known), Arc::clone(&self.side));
         tokio::spawn(async move {
             loop {
                 let ids = known.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect::<BTreeSet<_>>();
                 for id in tasks.sweep(|id| ids.contains(id)).await {
                     tracing::info!(task = id, "it had ended and nobody asks for it any more: it is forgotten");
                 }
-                let period = config.borrow().host.fingerprint_period;
+                let period = side.turns().now().serving.host.block.fingerprint_period;
                 tokio::time::sleep(period).await;
             }
         });
     }
 
-    /// Waits for the first look at the node, which a plan is made from. An agent asks for it long before a start.
-    async fn looked(&self) {
-        let mut looks = TaskDriver::fingerprint(self);
-        let _ = tokio::time::timeout(FIRST_LOOK, looks.wait_for(Option::is_some)).await;
+    /// The last look at the node that is not of the turn `over`; plans are made from it. An agent asks for the first long before a start.
+    async fn looked(&self, over: u64) -> Arc<Looked> {
+        drop(TaskDriver::fingerprint(self));
+        let mut looks = self.looked.subscribe();
+        let fits = |looked: &Option<Arc<Looked>>| looked.as_ref().is_some_and(|looked| looked.turn.number != over);
+        let waited = tokio::time::timeout(FIRST_LOOK, looks.wait_for(fits)).await;
+        let looked = waited.ok().and_then(Result::ok).and_then(|looked| looked.clone());
+        looked.unwrap_or_else(|| Arc::new(Looked { turn: self.side.turns().now(), findings: Arc::from([]) }))
     }
 
     /// Starts the task, or takes up what an earlier process of this plugin started by the same request: an agent whose plugin dies
@@ -225,20 +238,23 @@ impl DriverPlugin {
         }
     }
 
+    /// If the guest fails and the one before it takes over again, that one plans.
     async fn plan(&self, task: &TaskConfig, config: &Value) -> Result<Planned, StartError> {
-        let settings = Arc::clone(&self.config.borrow());
-        self.looked().await;
-        let findings = Arc::clone(&self.findings.read().unwrap_or_else(PoisonError::into_inner));
         let topology = self.topology.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let terms = Terms {
-            logic: &self.logic,
-            guest_config: &settings.guest,
-            host: &settings.host,
-            isolation: settings.isolation,
-            findings: &findings,
-            topology: topology.as_ref(),
-        };
-        start::plan(&terms, task, config).await
+        let mut over = 0;
+        loop {
+            let looked = self.looked(over).await;
+            let serving = &looked.turn.serving;
+            let terms = Terms { side: &self.side, serving, findings: &looked.findings, topology: topology.as_ref() };
+            match start::plan(&terms, task, config).await {
+                Ok(planned) => return Ok(planned),
+                Err(Failure::Start(why)) => return Err(why),
+                Err(Failure::Guest(why)) if over == 0 && self.side.turns().failed(&looked.turn, &why) => {
+                    over = looked.turn.number;
+                }
+                Err(Failure::Guest(why)) => return Err(PluginError::internal(why.to_string()).into()),
+            }
+        }
     }
 }
 
@@ -283,13 +299,15 @@ pub(crate) fn schema(guest: &str) -> Result<Spec, yurt_nomad::schema::SpecError>
 
 /// What a schema makes of a stanza without `config`.
 pub(crate) fn defaults(schema: &Spec, wanted: wit::Isolation) -> Result<Config, String> {
-    from_msgpack(&[], schema).map_err(|why| why.to_string()).and_then(|config| split(config, wanted))
+    let config = from_msgpack(&[], schema).map_err(|why| why.to_string())?;
+    let (keys, host) = split(config, wanted)?;
+    Ok(Config { guest: keys.to_string().into(), host })
 }
 
 /// Takes the host's block out; the rest is the guest's.
-pub(crate) fn split(mut config: Value, wanted: wit::Isolation) -> Result<Config, String> {
-    let host = DriverConfig::from_json(&host_config::taken_from(&mut config))?;
-    let isolation = match (host.isolation, wanted) {
+pub(crate) fn split(mut config: Value, wanted: wit::Isolation) -> Result<(Value, DriverHost), String> {
+    let block = DriverConfig::from_json(&host_config::taken_from(&mut config))?;
+    let isolation = match (block.isolation, wanted) {
         (Some(isolation), _) => isolation,
         (None, wit::Isolation::None) => Isolation::None,
         (None, wit::Isolation::Chroot) => Isolation::Chroot,
@@ -298,41 +316,38 @@ pub(crate) fn split(mut config: Value, wanted: wit::Isolation) -> Result<Config,
                 .to_owned());
         }
     };
-    Ok(Config { host, isolation, guest: config.to_string().into() })
+    Ok((config, DriverHost { block, isolation }))
 }
 
 #[tonic::async_trait]
 impl TaskDriver for DriverPlugin {
     fn info(&self) -> Info {
-        let about = self.logic.about();
-        Info { name: about.name.clone(), version: about.version.clone() }
+        let guest = self.serving().guest();
+        Info { name: guest.name, version: guest.version }
     }
 
     async fn schema(&self) -> Result<Option<Spec>, PluginError> {
-        Ok(Some(self.schema.clone()))
+        Ok(Some(self.serving().guest.schema.clone()))
     }
 
     async fn set_config(&self, msgpack: &[u8], agent: Option<AgentConfig>) -> Result<(), PluginError> {
-        let json = from_msgpack(msgpack, &self.schema).map_err(|why| PluginError::invalid_argument(why.to_string()))?;
-        let config =
-            split(json, self.logic.description().capabilities.isolation).map_err(PluginError::invalid_argument)?;
-        let (logic, guest) = (self.logic.clone(), Arc::clone(&config.guest));
-        diagnostics::accepted(move || logic.check_config(&guest)).await?;
+        let (side, runtime, msgpack) = (Arc::clone(&self.side), self.begun.runtime.clone(), msgpack.to_vec());
+        blocking(move || side.configure(&msgpack, &runtime)).await??;
         if let Some(topology) = agent.and_then(|agent| agent.topology) {
             *self.topology.write().unwrap_or_else(PoisonError::into_inner) = Some(topology);
         }
-        self.log.set_level(config.host.log_level);
-        self.config.send_replace(Arc::new(config));
+        self.begun.log.set_level(self.serving().common().log_level);
         Ok(())
     }
 
     async fn task_schema(&self) -> Result<Spec, PluginError> {
-        Ok(self.task_schema.clone())
+        Ok(self.serving().guest.task_schema.clone())
     }
 
     async fn capabilities(&self) -> Result<Capabilities, PluginError> {
-        let wanted = &self.logic.description().capabilities;
-        let isolation = self.config.borrow().isolation;
+        let serving = self.serving();
+        let wanted = &serving.guest.logic.description().capabilities;
+        let isolation = serving.host.isolation;
         Ok(Capabilities {
             signals: wanted.signals,
             exec: wanted.exec,
@@ -351,11 +366,13 @@ impl TaskDriver for DriverPlugin {
 
     fn fingerprint(&self) -> watch::Receiver<Option<Arc<Fingerprint>>> {
         self.looking.get_or_init(|| {
-            let (config, findings) = (self.config.subscribe(), Arc::clone(&self.findings));
-            fingerprint::start(self.logic.clone(), config, findings, self.looks.clone());
+            if let Some(parts) = self.exchange.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                exchange::start(parts);
+            }
+            fingerprint::start(Arc::clone(&self.side), Arc::clone(&self.looked), self.told.clone());
             self.sweep();
         });
-        self.looks.subscribe()
+        self.told.subscribe()
     }
 
     fn events(&self) -> broadcast::Receiver<TaskEvent> {
@@ -518,12 +535,10 @@ mod tests {
     #[test]
     fn the_operator_s_isolation_goes_before_the_guest_s_wish() {
         let block = |text: &str| serde_json::json!({ "yurt": { "isolation": text }, "interpreters": [] });
-        let config = split(block("none"), wit::Isolation::Chroot).unwrap();
-        assert_eq!((config.isolation, &*config.guest), (Isolation::None, r#"{"interpreters":[]}"#));
-        assert_eq!(
-            split(Value::Object(Default::default()), wit::Isolation::Chroot).unwrap().isolation,
-            Isolation::Chroot
-        );
+        let (keys, host) = split(block("none"), wit::Isolation::Chroot).unwrap();
+        assert_eq!((host.isolation, keys), (Isolation::None, serde_json::json!({ "interpreters": [] })));
+        let (_, host) = split(Value::Object(Default::default()), wit::Isolation::Chroot).unwrap();
+        assert_eq!(host.isolation, Isolation::Chroot);
         let why = split(serde_json::json!({}), wit::Isolation::Overlay).unwrap_err();
         assert!(why.contains("yurt.isolation"), "{why}");
     }

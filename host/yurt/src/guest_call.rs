@@ -8,9 +8,11 @@ use yurt_nomad::driver::PluginError;
 pub(crate) async fn asked<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, GuestError> + Send + 'static,
 ) -> Result<T, PluginError> {
-    match tokio::task::spawn_blocking(call).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(why)) => Err(PluginError::internal(why.to_string())),
-        Err(why) => Err(PluginError::internal(format!("the guest's call was lost: {why}"))),
-    }
+    blocking(call).await?.map_err(|why| PluginError::internal(why.to_string()))
+}
+
+/// The same where the guest's fault matters to the caller.
+pub(crate) async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Result<T, PluginError> {
+    let lost = |why| PluginError::internal(format!("the guest's call was lost: {why}"));
+    tokio::task::spawn_blocking(call).await.map_err(lost)
 }

@@ -1,19 +1,37 @@
-//! The `yurt { … }` block of the plugin's configuration: what the host decides, not the guest.
+//! The `yurt { … }` block of the plugin's configuration: what the host decides, not the guest. First what every plugin has in it, then
+//! a device plugin's.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 use tracing::Level;
-use yurt_nomad::schema::{Spec, SpecError};
+use yurt_guest::{Limits, limits};
+use yurt_nomad::schema::{Attr, Block, Spec, SpecError, Type};
+
+use crate::exchange::Swap;
 
 /// Name of the block.
 const BLOCK: &str = "yurt";
 
-/// The block, evaluated. Every field has a default, so an absent block is the default one.
+/// What every plugin's block holds.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct HostConfig {
+pub(crate) struct Common {
     /// What is written to the agent's log; the agent's own level filters afterwards.
     pub(crate) log_level: Level,
+    /// The guest's own keys in a file of their own, laid over the agent's and watched.
+    pub(crate) policy_file: Option<PathBuf>,
+    /// How a new guest or rule comes to serve.
+    pub(crate) swap: Swap,
+    /// What a guest may use.
+    pub(crate) limits: Limits,
+}
+
+/// The block of a device plugin, evaluated. Every field has a default, so an absent block is the default one.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct HostConfig {
+    pub(crate) common: Common,
     /// A plugged device counts as settled when its branch was quiet this long, or when the kernel says its drivers are bound.
     pub(crate) settle: Duration,
     /// A device that never gets quiet is looked at after this long all the same.
@@ -22,10 +40,16 @@ pub(crate) struct HostConfig {
     pub(crate) grace: Duration,
 }
 
+impl Default for Common {
+    fn default() -> Self {
+        Common { log_level: Level::INFO, policy_file: None, swap: Swap::default(), limits: Limits::default() }
+    }
+}
+
 impl Default for HostConfig {
     fn default() -> Self {
         HostConfig {
-            log_level: Level::INFO,
+            common: Common::default(),
             settle: Duration::from_millis(250),
             settle_max: Duration::from_secs(3),
             grace: Duration::ZERO,
@@ -33,10 +57,14 @@ impl Default for HostConfig {
     }
 }
 
+/// The guest's keys.
+pub(crate) fn keys_of(guest: &str) -> Result<Spec, SpecError> {
+    if guest.trim().is_empty() { Ok(Spec::empty()) } else { Spec::parse(guest) }
+}
+
 /// The guest's keys with a block of the host's beside them.
 pub(crate) fn beside(guest: &str, block: Spec) -> Result<Spec, SpecError> {
-    let guest = if guest.trim().is_empty() { Spec::empty() } else { Spec::parse(guest)? };
-    guest.merge_block(BLOCK, block)
+    keys_of(guest)?.merge_block(BLOCK, block)
 }
 
 /// Takes the host's block out of an evaluated configuration; `null` is an absent one. What is left is the guest's.
@@ -46,7 +74,52 @@ pub(crate) fn taken_from(config: &mut Value) -> Value {
 
 /// The block's schema, to be merged with the guest's.
 pub(crate) fn spec() -> Result<Spec, SpecError> {
-    Spec::parse(include_str!("host_config.hcldec"))
+    with_common(Spec::parse(include_str!("host_config.hcldec"))?)
+}
+
+/// Adds what every plugin has in its block.
+pub(crate) fn with_common(block: Spec) -> Result<Spec, SpecError> {
+    let row = |row: &limits::Limit| {
+        let attr = Attr { name: row.key.to_owned(), kind: Type::Number, required: false };
+        (row.key.to_owned(), Spec::Attr(attr))
+    };
+    let nested = Spec::Object(limits::TABLE.iter().map(row).collect());
+    let limits = Spec::Block(Block { name: "limits".to_owned(), required: false, nested: Box::new(nested) });
+    let keys = |spec| if let Spec::Object(keys) = spec { keys } else { BTreeMap::new() };
+    let mut all = keys(block);
+    all.extend(keys(Spec::parse(include_str!("common.hcldec"))?));
+    all.insert("limits".to_owned(), limits);
+    Ok(Spec::Object(all))
+}
+
+impl Common {
+    /// Reads its part of the evaluated block.
+    pub(crate) fn from_json(block: &Value) -> Result<Common, String> {
+        let text = |key: &str| block.get(key).and_then(Value::as_str);
+        let policy_file = text("policy_file").map(PathBuf::from);
+        if let Some(relative) = policy_file.as_deref().filter(|file| !file.is_absolute()) {
+            return Err(format!("yurt.policy_file = {relative:?}: must be an absolute path"));
+        }
+        Ok(Common {
+            log_level: text("log_level").map_or(Ok(Level::INFO), log_level)?,
+            policy_file,
+            swap: Swap::from_json(block.get("swap").unwrap_or(&Value::Null))?,
+            limits: limits_from(block.get("limits").unwrap_or(&Value::Null))?,
+        })
+    }
+
+    pub(crate) fn policy_file(&self) -> Option<&Path> {
+        self.policy_file.as_deref()
+    }
+}
+
+fn limits_from(block: &Value) -> Result<Limits, String> {
+    let mut limits = Limits::default();
+    for (key, value) in block.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+        let number = value.as_u64().ok_or_else(|| format!("yurt.limits.{key} = {value}: must be a whole number"))?;
+        limits.set(key, number).map_err(|why| format!("yurt.{why}"))?;
+    }
+    Ok(limits)
 }
 
 impl HostConfig {
@@ -57,9 +130,8 @@ impl HostConfig {
         let span = |key: &'static str, least: Duration, most: Duration, otherwise: Duration| {
             text(key).map_or(Ok(otherwise), |given| duration_within(key, given, least, most))
         };
-        let log_level = text("log_level").map_or(Ok(default.log_level), log_level)?;
         let config = HostConfig {
-            log_level,
+            common: Common::from_json(block)?,
             settle: span("settle", Duration::ZERO, Duration::from_secs(10), default.settle)?,
             settle_max: span("settle_max", Duration::from_millis(100), Duration::from_secs(60), default.settle_max)?,
             grace: span("grace", Duration::ZERO, Duration::from_secs(3600), default.grace)?,
@@ -137,8 +209,19 @@ mod tests {
         let why = config.unwrap_err();
         assert!(why.contains("yurt.settle_max") && why.contains("60s"), "{why}");
         let config = HostConfig::from_json(&json!({"log_level": "debug", "settle": "1s", "grace": "1.5s"})).unwrap();
-        assert_eq!(config.log_level, Level::DEBUG);
+        assert_eq!(config.common.log_level, Level::DEBUG);
         assert_eq!((config.settle, config.grace), (Duration::from_secs(1), Duration::from_millis(1500)));
+    }
+
+    #[test]
+    fn every_limit_is_a_key_of_the_block() {
+        let Spec::Object(keys) = spec().unwrap() else { panic!("an object") };
+        let Some(Spec::Block(block)) = keys.get("limits") else { panic!("a block") };
+        let Spec::Object(rows) = &*block.nested else { panic!("an object") };
+        assert_eq!(rows.len(), limits::TABLE.len());
+        let config = HostConfig::from_json(&json!({"limits": {"group_deadline": 500, "memory": null}})).unwrap();
+        assert_eq!(config.common.limits.group_deadline, Duration::from_millis(500));
+        assert_eq!(config.common.limits.memory, Limits::default().memory);
     }
 
     #[test]
@@ -148,6 +231,9 @@ mod tests {
             (json!({"settle": "soon"}), ["settle", "soon", "250ms"]),
             (json!({"settle": "-1s"}), ["settle", "-1s", "10s"]),
             (json!({"grace": "2h"}), ["grace", "2h", "3600s"]),
+            (json!({"policy_file": "rules.hcl"}), ["yurt.policy_file", "rules.hcl", "absolute"]),
+            (json!({"limits": {"memory": 1}}), ["yurt.limits: memory = 1", "1048576", "1073741824 bytes"]),
+            (json!({"limits": {"group_deadline": 1.5}}), ["yurt.limits.group_deadline", "1.5", "whole"]),
             (json!({"settle": "9s", "settle_max": "3s"}), ["settle_max", "3s", "9s"]),
         ] {
             let why = HostConfig::from_json(&block).unwrap_err();

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use yurt_guest::{GuestError, UsbPolicy, usb as wit};
+use yurt_guest::{GuestError, usb as wit};
 use yurt_nomad::device::Group;
 use yurt_usb::facts::Snapshot;
 use yurt_usb::{Roots, Settings, Watcher};
 
 use crate::check::{self, Offer};
 use crate::convert;
-use crate::device_plugin::Config;
+use crate::device_side::{DeviceSide, Serving};
+use crate::exchange::{Side as _, Turn};
 use crate::lean;
 use crate::places;
 
@@ -34,30 +35,30 @@ pub(crate) struct Offers {
     pub(crate) current: watch::Receiver<Arc<Current>>,
 }
 
-/// The newest offer; `number` 0 before the first answer.
-#[derive(Debug, Default)]
+/// The newest offer, and whose it is: nobody else is asked about what stands in it. `number` 0 before the first answer.
 pub(crate) struct Current {
     pub(crate) number: u32,
     pub(crate) offer: Offer,
+    pub(crate) turn: Arc<Turn<Serving>>,
 }
 
 /// Starts looking at hardware. Called at the first Fingerprint, never before.
 pub(crate) fn start(
-    policy: UsbPolicy,
+    side: Arc<DeviceSide>,
     roots: Roots,
     memory_file: PathBuf,
-    config: watch::Receiver<Arc<Config>>,
     published: watch::Sender<Option<Arc<Vec<Group>>>>,
 ) -> Arc<Offers> {
-    let settings = settings(&config.borrow());
-    let watcher = Watcher::start(roots, settings);
-    let (sender, current) = watch::channel(Arc::new(Current::default()));
+    let turns = side.turns().subscribe();
+    let turn = Arc::clone(&turns.borrow());
+    let watcher = Watcher::start(roots, settings(&turn.serving));
+    let (sender, current) = watch::channel(Arc::new(Current { number: 0, offer: Offer::default(), turn }));
     let offers = Arc::new(Offers { watcher, current });
     let task = Task {
-        policy,
+        side,
         snapshots: offers.watcher.snapshots(),
         offers: Arc::clone(&offers),
-        config,
+        turns,
         published,
         sender,
         memory: std::fs::read_to_string(&memory_file).ok(),
@@ -69,15 +70,16 @@ pub(crate) fn start(
     offers
 }
 
-fn settings(config: &Config) -> Settings {
-    Settings { settle: config.host.settle, settle_max: config.host.settle_max, grace: config.host.grace }
+fn settings(serving: &Serving) -> Settings {
+    let host = &serving.host;
+    Settings { settle: host.settle, settle_max: host.settle_max, grace: host.grace }
 }
 
 struct Task {
-    policy: UsbPolicy,
+    side: Arc<DeviceSide>,
     offers: Arc<Offers>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
-    config: watch::Receiver<Arc<Config>>,
+    turns: watch::Receiver<Arc<Turn<Serving>>>,
     published: watch::Sender<Option<Arc<Vec<Group>>>>,
     sender: watch::Sender<Arc<Current>>,
     memory: Option<String>,
@@ -92,10 +94,10 @@ impl Task {
         let mut answers = 0_u64;
         loop {
             let snapshot = self.snapshots.borrow_and_update().clone();
-            let config = self.config.borrow_and_update().clone();
-            self.offers.watcher.configure(settings(&config));
+            let turn = self.turns.borrow_and_update().clone();
+            self.offers.watcher.configure(settings(&turn.serving));
             if snapshot.number > 0
-                && let Some(again) = self.ask(&config, &snapshot).await
+                && let Some(again) = self.ask(&turn, &snapshot).await
             {
                 self.offers.watcher.look_again_in(again.max(SOONEST));
                 answers += 1;
@@ -105,28 +107,30 @@ impl Task {
             }
             tokio::select! {
                 changed = self.snapshots.changed() => if changed.is_err() { return },
-                changed = self.config.changed() => if changed.is_err() { return },
+                changed = self.turns.changed() => if changed.is_err() { return },
             }
         }
     }
 
     /// One question to the policy; how long until the next one if nothing happens.
-    async fn ask(&mut self, config: &Arc<Config>, snapshot: &Arc<Snapshot>) -> Option<Duration> {
-        let (policy, memory) = (self.policy.clone(), self.memory.clone());
-        let (guest_config, facts) = (Arc::clone(&config.guest), Arc::clone(snapshot));
+    async fn ask(&mut self, turn: &Arc<Turn<Serving>>, snapshot: &Arc<Snapshot>) -> Option<Duration> {
+        self.side.heard_group(snapshot, self.memory.as_deref());
+        let (serving, memory, facts) = (Arc::clone(&turn.serving), self.memory.clone(), Arc::clone(snapshot));
         let answer = tokio::task::spawn_blocking(move || {
-            policy.group(&guest_config, &convert::snapshot(&facts), memory.as_deref())
+            serving.guest.policy.group(&serving.config, &convert::snapshot(&facts), memory.as_deref())
         })
         .await;
         match answer {
-            Ok(Ok(Ok(answer))) => self.accept(answer, snapshot).await,
+            Ok(Ok(Ok(answer))) => self.accept(answer, turn, snapshot).await,
             Ok(Ok(Err(why))) => Some(self.stand(format!("the policy cannot decide: {why}"), snapshot)),
+            // The one before serves again, and is asked at once.
+            Ok(Err(why)) if self.side.turns().failed(turn, &why) => None,
             Ok(Err(why)) => Some(self.stand(failed(&why), snapshot)),
             Err(why) => Some(self.stand(format!("the policy call was lost: {why}"), snapshot)),
         }
     }
 
-    async fn accept(&mut self, answer: wit::Offer, snapshot: &Snapshot) -> Option<Duration> {
+    async fn accept(&mut self, answer: wit::Offer, turn: &Arc<Turn<Serving>>, snapshot: &Snapshot) -> Option<Duration> {
         if self.trouble.take().is_some() {
             tracing::info!("the policy answers again");
         }
@@ -136,7 +140,7 @@ impl Task {
             tracing::warn!("not offered: {reason}");
         }
         self.refused = refused;
-        self.publish(offer);
+        self.publish(offer, turn);
         if answer.memory != self.memory {
             self.memory = answer.memory;
             self.remember().await;
@@ -150,15 +154,16 @@ impl Task {
             tracing::error!("the last good offer stands: {why}");
         }
         let last = Arc::clone(&self.sender.borrow());
-        self.publish(check::standing(&last.offer, snapshot, &why));
+        self.publish(check::standing(&last.offer, snapshot, &why), &last.turn);
         self.trouble = Some(why);
         AFTER_FAILURE
     }
 
-    fn publish(&self, offer: Offer) {
+    fn publish(&self, offer: Offer, turn: &Arc<Turn<Serving>>) {
         let groups = offer.groups.clone();
-        self.sender
-            .send_modify(|current| *current = Arc::new(Current { number: current.number.saturating_add(1), offer }));
+        self.sender.send_modify(|current| {
+            *current = Arc::new(Current { number: current.number.saturating_add(1), offer, turn: Arc::clone(turn) });
+        });
         self.published.send_if_modified(|published| {
             let different = published.as_deref() != Some(&groups);
             if different {

@@ -26,8 +26,19 @@ impl Places {
     /// Below `YURT_STATE_DIR`, else `/var/lib/yurt` for root, else the user's state directory; what belongs to one boot below
     /// `YURT_RUNTIME_DIR`, else `/run/yurt` for root, else the user's runtime directory.
     pub(crate) fn of(named: &Named) -> Places {
+        Places::below(&base(), named)
+    }
+
+    /// The same in another state directory.
+    pub(crate) fn below(base: &Path, named: &Named) -> Places {
         let scope = scope_name(&named.plugin_dir);
-        Places { scope: base().join(&scope), runtime: runtime_base().join(scope), file_name: named.file_name.clone() }
+        Places { scope: base.join(&scope), runtime: runtime_base().join(scope), file_name: named.file_name.clone() }
+    }
+
+    /// For tests.
+    #[cfg(test)]
+    pub(crate) fn of_a_test(dir: &Path, file_name: &str) -> Places {
+        Places { scope: dir.join("state"), runtime: dir.join("run"), file_name: file_name.to_owned() }
     }
 
     /// One directory per task of this plugin file.
@@ -45,6 +56,21 @@ impl Places {
         self.scope.join("last-good").join(format!("{}.wasm", self.file_name))
     }
 
+    /// The last rules of its policy file that proved themselves.
+    pub(crate) fn last_good_rules(&self) -> PathBuf {
+        self.scope.join("last-good").join(format!("{}.hcl", self.file_name))
+    }
+
+    /// What became of guests and rules that were exchanged.
+    pub(crate) fn swap_state(&self) -> PathBuf {
+        self.scope.join(format!("{}.swap.json", self.file_name))
+    }
+
+    /// Where the running plugin is spoken to.
+    pub(crate) fn control(&self) -> PathBuf {
+        self.runtime.join(format!("{}.sock", self.file_name))
+    }
+
     /// What the device policy asked to be reminded of.
     pub(crate) fn memory(&self) -> PathBuf {
         self.scope.join(format!("{}.memory.json", self.file_name))
@@ -59,6 +85,24 @@ impl Places {
     pub(crate) fn prepare(&self) -> io::Result<()> {
         private_dir(&self.scope)
     }
+}
+
+/// Sockets of plugins that ran last in this plugin directory, or in any.
+pub(crate) fn sockets(plugin_dir: Option<&Path>) -> Vec<PathBuf> {
+    let below = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let scopes: Vec<PathBuf> = match plugin_dir {
+        Some(dir) => {
+            vec![runtime_base().join(scope_name(&std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned())))]
+        }
+        None => below(runtime_base()).collect(),
+    };
+    let mut sockets: Vec<PathBuf> = scopes
+        .into_iter()
+        .flat_map(below)
+        .filter(|path| path.extension().is_some_and(|extension| extension == "sock"))
+        .collect();
+    sockets.sort();
+    sockets
 }
 
 /// The directory that holds every scope.

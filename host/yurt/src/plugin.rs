@@ -10,7 +10,7 @@ use std::sync::Arc;
 use clap::Parser;
 use yurt_go_plugin::log;
 use yurt_go_plugin::server::{Environment, ServeOptions, serve};
-use yurt_guest::{Options, Runtime};
+use yurt_guest::{Options, Runtime, Source};
 use yurt_usb::Roots;
 
 use crate::choice::{self, Named, Plugin};
@@ -29,6 +29,15 @@ struct Arguments {
     /// A simulated bus instead of this machine's: a directory with `sys`, `dev` and `events.sock`.
     #[arg(long, value_name = "DIR", hide = true)]
     usb_root: Option<PathBuf>,
+}
+
+/// What a launch has found out before it knows which kind of plugin it is.
+pub(crate) struct Begun {
+    pub(crate) runtime: Runtime,
+    /// Where the guest comes from.
+    pub(crate) source: Source,
+    pub(crate) places: Places,
+    pub(crate) log: log::Control,
 }
 
 /// Serves until the agent asks to end. A plugin that cannot serve says why in one sentence on stderr, where the agent logs it.
@@ -68,17 +77,18 @@ fn try_run(environment: Environment) -> Result<(), String> {
         .max_blocking_threads(8)
         .build()
         .map_err(|why| format!("no runtime: {why}"))?;
+    let begun = Begun { runtime, source, places, log };
     let served = wire.block_on(async {
         let routes = match chosen.plugin {
             Plugin::Device(device) => {
                 let roots = arguments.usb_root.as_deref().map_or_else(Roots::system, Roots::simulated);
-                yurt_nomad::device::routes(Arc::new(DevicePlugin::new(*device, roots, &places, log)))
+                yurt_nomad::device::routes(Arc::new(DevicePlugin::new(*device, roots, begun)))
             }
             Plugin::Driver(driver) => {
                 if let Err(why) = yurt_task::raise_open_files() {
                     tracing::warn!("the limit of open files stays as it is: {why}");
                 }
-                yurt_nomad::driver::routes(Arc::new(DriverPlugin::new(*driver, &places, log)))
+                yurt_nomad::driver::routes(Arc::new(DriverPlugin::new(*driver, begun)))
             }
         };
         serve(&yurt_nomad::HANDSHAKE, environment, routes, ServeOptions::default()).await

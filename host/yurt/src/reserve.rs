@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use yurt_guest::{UsbPolicy, usb as wit};
+use yurt_guest::{GuestError, UsbPolicy, usb as wit};
 use yurt_nomad::device::{DeviceNode, PluginError, Reservation};
 use yurt_usb::facts::Snapshot;
 
-use crate::check::{self, Offered};
+use crate::check::{self, Offer, Offered};
 use crate::convert;
-use crate::guest_call::asked;
+use crate::device_side::DeviceSide;
+use crate::exchange::Side as _;
+use crate::guest_call::blocking;
 use crate::offer::{Current, Offers};
 
 /// A fresh process may be asked before its first answer; it waits this long for one.
@@ -23,40 +25,83 @@ const ENV_PREFIX: &str = "YURT_";
 /// Longest environment value, in bytes.
 const ENV_VALUE_MAX: usize = 32 * 1024;
 
-/// Answers one Reserve call.
-pub(crate) async fn reserve(
-    policy: &UsbPolicy,
-    config: Arc<str>,
-    offers: &Offers,
-    ids: &[String],
-) -> Result<Reservation, PluginError> {
-    if ids.is_empty() {
-        return Ok(Reservation::default());
+/// What is reserved, and what a policy is told about it.
+pub(crate) struct Asked {
+    group: wit::GroupName,
+    facts: wit::Snapshot,
+    offered: Vec<Offered>,
+    instances: Vec<wit::Instance>,
+}
+
+impl Asked {
+    /// The same ids as another offer about the same facts has them; none: not all of them stand in it, or for other devices.
+    pub(crate) fn in_offer(&self, offer: &Offer) -> Option<Asked> {
+        let offered: Vec<Offered> =
+            self.instances.iter().map(|one| offer.instances.get(&one.id).cloned()).collect::<Option<_>>()?;
+        let known = |key: &String| self.facts.devices.iter().any(|device| device.key == *key);
+        let same = offered.iter().all(|one| one.instance.members.iter().all(known));
+        let group = offered.first()?.group.clone();
+        let instances = offered.iter().map(|one| one.instance.clone()).collect();
+        same.then(|| Asked { group, facts: self.facts.clone(), offered, instances })
     }
-    let current = first_offer(offers).await?;
-    let snapshot = offers.watcher.snapshots().borrow().clone();
-    let offered = pick(&current, &snapshot, ids)?;
-    let group = offered.first().map(|first| first.group.clone()).ok_or_else(|| PluginError::internal("no instance"))?;
-    let facts = wit::Snapshot {
-        number: snapshot.number,
-        devices: relevant(&snapshot, &offered),
-        trouble: snapshot.trouble.clone(),
-    };
-    let instances: Vec<wit::Instance> = offered.iter().map(|one| one.instance.clone()).collect();
-    let policy = policy.clone();
-    let answer = {
-        let (facts, group) = (facts.clone(), group);
-        asked(move || policy.reserve(&config, &facts, &group, &instances)).await?
-    };
-    match answer {
-        Ok(answer) => check(&answer, &facts, &offered).map_err(PluginError::internal),
-        Err(why) => Err(PluginError::failed_precondition(format!("the policy refuses: {why}"))),
+
+    /// For people.
+    pub(crate) fn ids(&self) -> String {
+        self.instances.iter().map(|instance| instance.id.as_str()).collect::<Vec<_>>().join(", ")
     }
 }
 
-async fn first_offer(offers: &Offers) -> Result<Arc<Current>, PluginError> {
+/// Answers one Reserve call. If the policy fails and the one before it takes over again, that one's offer is waited for and counts.
+pub(crate) async fn reserve(side: &DeviceSide, offers: &Offers, ids: &[String]) -> Result<Reservation, PluginError> {
+    if ids.is_empty() {
+        return Ok(Reservation::default());
+    }
+    let mut over = 0;
+    loop {
+        let current = an_offer(offers, over).await?;
+        let snapshot = offers.watcher.snapshots().borrow().clone();
+        let asked = Arc::new(of_ids(&current.offer, &snapshot, ids)?);
+        side.heard_reservation(&asked);
+        let serving = Arc::clone(&current.turn.serving);
+        let answer = blocking(move || decide(&serving.guest.policy, &serving.config, &asked)).await?;
+        match answer {
+            Ok(Ok(reservation)) => return Ok(reservation),
+            Ok(Err(why)) => return Err(why),
+            Err(why) if over == 0 && side.turns().failed(&current.turn, &why) => over = current.turn.number,
+            Err(why) => return Err(PluginError::internal(why.to_string())),
+        }
+    }
+}
+
+/// Asks a policy and makes paths and texts of its answer. The inner error is for Nomad.
+pub(crate) fn decide(
+    policy: &UsbPolicy,
+    config: &str,
+    asked: &Asked,
+) -> Result<Result<Reservation, PluginError>, GuestError> {
+    Ok(match policy.reserve(config, &asked.facts, &asked.group, &asked.instances)? {
+        Ok(answer) => check(&answer, &asked.facts, &asked.offered).map_err(PluginError::internal),
+        Err(why) => Err(PluginError::failed_precondition(format!("the policy refuses: {why}"))),
+    })
+}
+
+fn of_ids(offer: &Offer, snapshot: &Snapshot, ids: &[String]) -> Result<Asked, PluginError> {
+    let offered = pick(offer, snapshot, ids)?;
+    let group = offered.first().map(|first| first.group.clone()).ok_or_else(|| PluginError::internal("no instance"))?;
+    let facts = wit::Snapshot {
+        number: snapshot.number,
+        devices: relevant(snapshot, &offered),
+        trouble: snapshot.trouble.clone(),
+    };
+    let instances = offered.iter().map(|one| one.instance.clone()).collect();
+    Ok(Asked { group, facts, offered, instances })
+}
+
+/// The newest offer that is not of the turn `over`.
+async fn an_offer(offers: &Offers, over: u64) -> Result<Arc<Current>, PluginError> {
     let mut current = offers.current.clone();
-    let waited = tokio::time::timeout(FIRST_OFFER, current.wait_for(|current| current.number > 0)).await;
+    let fits = |current: &Arc<Current>| current.number > 0 && current.turn.number != over;
+    let waited = tokio::time::timeout(FIRST_OFFER, current.wait_for(fits)).await;
     match waited {
         Ok(Ok(current)) => Ok(Arc::clone(&current)),
         _ => Err(PluginError::deadline_exceeded("no device was offered yet by this process; try again")),
@@ -64,14 +109,11 @@ async fn first_offer(offers: &Offers) -> Result<Arc<Current>, PluginError> {
 }
 
 /// The instances by id, all of one group, each still the device that was offered.
-fn pick(current: &Current, snapshot: &Snapshot, ids: &[String]) -> Result<Vec<Offered>, PluginError> {
+fn pick(offer: &Offer, snapshot: &Snapshot, ids: &[String]) -> Result<Vec<Offered>, PluginError> {
     let mut picked: Vec<Offered> = Vec::with_capacity(ids.len());
     for id in ids {
-        let offered = current
-            .offer
-            .instances
-            .get(id)
-            .ok_or_else(|| PluginError::not_found(format!("no device {id:?} is offered")))?;
+        let offered =
+            offer.instances.get(id).ok_or_else(|| PluginError::not_found(format!("no device {id:?} is offered")))?;
         if let Some(gone) = offered.members.iter().find(|member| !member.holds_in(snapshot)) {
             return Err(PluginError::failed_precondition(format!(
                 "device {id:?} was unplugged or replaced at port {} since it was offered",
@@ -93,7 +135,7 @@ fn pick(current: &Current, snapshot: &Snapshot, ids: &[String]) -> Result<Vec<Of
 }
 
 /// The members and every hub above them, in the snapshot's order.
-fn relevant(snapshot: &Snapshot, offered: &[Offered]) -> Vec<wit::UsbDevice> {
+pub(crate) fn relevant(snapshot: &Snapshot, offered: &[Offered]) -> Vec<wit::UsbDevice> {
     let mut keys = std::collections::BTreeSet::new();
     for member in offered.iter().flat_map(|one| &one.members) {
         let mut next = Some(member.key.clone());
@@ -108,7 +150,11 @@ fn relevant(snapshot: &Snapshot, offered: &[Offered]) -> Vec<wit::UsbDevice> {
 }
 
 /// Turns the policy's answer into paths and texts; whatever is more than it may say is refused by name.
-fn check(answer: &wit::Reservation, facts: &wit::Snapshot, offered: &[Offered]) -> Result<Reservation, String> {
+pub(crate) fn check(
+    answer: &wit::Reservation,
+    facts: &wit::Snapshot,
+    offered: &[Offered],
+) -> Result<Reservation, String> {
     if let Some(mount) = answer.mounts.first() {
         return Err(format!(
             "the policy asks for a mount for {:?}: node directories are not granted",

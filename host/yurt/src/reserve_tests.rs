@@ -6,7 +6,7 @@ use yurt_usb::sim::{Bus, models};
 use yurt_usb::{Roots, scan};
 
 /// A hub at 1-1 with a stick at 1-1.3 and a serial adapter at 1-1.1; the stick was offered as `stick`.
-static OFFERED: LazyLock<(Snapshot, Current)> = LazyLock::new(|| {
+static OFFERED: LazyLock<(Snapshot, Offer)> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
     let roots = Roots::simulated(dir.path());
     let bus = Bus::create(&roots).unwrap();
@@ -25,7 +25,7 @@ static OFFERED: LazyLock<(Snapshot, Current)> = LazyLock::new(|| {
     };
     let (offer, refused) = check::offer(&answer, &facts);
     assert_eq!(refused, []);
-    (facts, Current { number: 1, offer })
+    (facts, offer)
 });
 
 fn ids(ids: &[&str]) -> Vec<String> {

@@ -4,29 +4,34 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use yurt_guest::{UsbPolicy, usb as wit};
+use yurt_guest::usb as wit;
 use yurt_nomad::device::{GroupStats, InstanceStats, PluginError};
 
 use crate::convert;
+use crate::device_side::{DeviceSide, Serving};
+use crate::exchange::Side as _;
 use crate::guest_call::asked;
 use crate::offer::Offers;
 
 /// Answers one beat of a Stats stream. Nothing offered costs nothing: the policy is not even asked.
-pub(crate) async fn stats(
-    policy: &UsbPolicy,
-    config: Arc<str>,
-    offers: &Arc<Offers>,
-) -> Result<Vec<GroupStats>, PluginError> {
+pub(crate) async fn stats(side: &Arc<DeviceSide>, offers: &Arc<Offers>) -> Result<Vec<GroupStats>, PluginError> {
     let current = offers.current.borrow().clone();
     if current.offer.instances.is_empty() {
         return Ok(Vec::new());
     }
     let instances: Vec<wit::Instance> = current.offer.instances.values().map(|one| one.instance.clone()).collect();
-    let (policy, offers) = (policy.clone(), Arc::clone(offers));
+    let (side, offers, turn) = (Arc::clone(side), Arc::clone(offers), Arc::clone(&current.turn));
     let answer = asked(move || {
         let keys: Vec<String> = instances.iter().flat_map(|instance| instance.members.iter().cloned()).collect();
         let counters = convert::counters(&offers.watcher.counters(&keys));
-        policy.stats(&config, &counters, &instances)
+        let ask = |serving: &Serving| serving.guest.policy.stats(&serving.config, &counters, &instances);
+        let answer = match ask(&turn.serving) {
+            // Figures are of the kernel's counters: the policy before may shape them, too.
+            Err(why) if side.turns().failed(&turn, &why) => ask(&side.turns().now().serving),
+            answered => answered,
+        };
+        side.heard_stats(counters.into(), instances.into());
+        answer
     })
     .await?
     .map_err(|why| PluginError::internal(format!("the policy has no figures: {why}")))?;

@@ -69,6 +69,11 @@ impl Place {
         self.root().join("state")
     }
 
+    /// Overrides the plugin's runtime directory.
+    pub fn runtime(&self) -> PathBuf {
+        self.root().join("run")
+    }
+
     /// The simulated root: `sys`, `dev`, `events.sock`.
     pub fn usb(&self) -> PathBuf {
         self.root().join("usb")
@@ -91,7 +96,11 @@ impl Place {
         Agent {
             program: self.program(),
             args: self.args().map(Into::into).to_vec(),
-            env: vec![("YURT_STATE_DIR".into(), self.state().into()), ("TMPDIR".into(), self.root().into())],
+            env: vec![
+                ("YURT_STATE_DIR".into(), self.state().into()),
+                ("YURT_RUNTIME_DIR".into(), self.runtime().into()),
+                ("TMPDIR".into(), self.root().into()),
+            ],
             ..Agent::default()
         }
     }
@@ -113,6 +122,7 @@ impl Place {
         let mut command = Command::new(self.program());
         // What a killed plugin leaves goes with all else.
         command.env("YURT_STATE_DIR", self.state()).env("TMPDIR", self.root());
+        command.env("YURT_RUNTIME_DIR", self.runtime());
         for name in ["CLIENT_CERT", "MULTIPLEX_GRPC", "UNIX_SOCKET_DIR", "UNIX_SOCKET_GROUP"] {
             command.env_remove(format!("PLUGIN_{name}"));
         }

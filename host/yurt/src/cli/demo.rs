@@ -5,6 +5,7 @@
 //! over the wire. Without a USB bus a simulated one is written: a sysfs tree and uevents, as the kernel writes them. The task of the
 //! second half is a real process.
 
+mod author;
 mod bus;
 mod launch;
 mod show;
@@ -23,7 +24,8 @@ use yurt_usb::{Roots, scan};
 
 use self::bus::SimulatedBus;
 use super::term::{Out, Style};
-use crate::places;
+use crate::choice::Named;
+use crate::places::{self, Places};
 
 /// Offers every device that is no hub.
 const CONFIG: &str = "fingerprint_period = \"10s\"\nrule {}\n";
@@ -38,14 +40,25 @@ pub(super) struct Arguments {
     /// A simulated bus even where there is a real one
     #[arg(long)]
     simulate: bool,
+    /// A guest of one's own instead: its offers on a simulated bus, until interrupted
+    #[arg(long, value_name = "FILE")]
+    guest: Option<PathBuf>,
+    /// What the operator of that guest writes, instead of demo.hcl beside it
+    #[arg(long, value_name = "FILE", requires = "guest")]
+    config: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let demo = Demo::new(arguments.simulate)?;
+        let play = async {
+            match &arguments.guest {
+                Some(guest) => author::play(guest, arguments.config.as_deref()).await,
+                None => Demo::new(arguments.simulate)?.play().await,
+            }
+        };
         tokio::select! {
-            outcome = demo.play() => outcome.map(|()| ExitCode::SUCCESS),
+            outcome = play => outcome.map(|()| ExitCode::SUCCESS),
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted?;
                 Ok(ExitCode::from(130))
@@ -204,6 +217,16 @@ async fn patient<T>(
         Ok(outcome) => Ok(outcome?),
         Err(_) => bail!("{what} did not come within {}", show::span(PATIENCE)),
     }
+}
+
+/// Where the demo's plugins keep compiled guests: a guest that was checked need not be compiled again to be shown, and the reverse.
+pub(super) fn cache() -> Option<PathBuf> {
+    let state = places::base().join("demo");
+    let plugins = state.join("plugins");
+    places::private_dir(&plugins).ok()?;
+    let places = Places::below(&state, &Named::from_argv0(Some(plugins.join("usb").into())));
+    places.prepare().ok()?;
+    Some(places.cache())
 }
 
 /// The demo's state directory and the plugin directory in it. They stay where they can, so that only the first demo has to compile

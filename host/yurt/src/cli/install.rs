@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,6 +11,8 @@ use clap::Args;
 use yurt_guest::Source;
 
 use super::term::{Out, Style};
+use crate::choice::{self, Named};
+use crate::places::Places;
 use crate::say;
 
 #[derive(Debug, Args)]
@@ -18,23 +20,47 @@ pub(super) struct Arguments {
     /// The agent's plugin_dir; made if it is missing
     #[arg(long, value_name = "DIR")]
     plugin_dir: PathBuf,
-    /// Name of a link, which the agent's stanza must bear; may be given more than once
-    #[arg(long, default_values = ["usb", "python"], value_name = "NAME")]
+    /// Name of a link, which the agent's stanza must bear; may be given more than once. Without any: usb and python, or the guest's
+    #[arg(long, value_name = "NAME")]
     name: Vec<String>,
+    /// A component to serve: copied beside the link, as NAME.wasm
+    #[arg(long, value_name = "FILE")]
+    guest: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn names(&self) -> anyhow::Result<Vec<String>> {
+        let guest =
+            self.guest.as_deref().map(|guest| guest.file_stem().unwrap_or_default().to_string_lossy().into_owned());
+        let names = match (self.name.as_slice(), guest) {
+            ([], None) => vec!["usb".to_owned(), "python".to_owned()],
+            ([], Some(guest)) => vec![guest],
+            ([_], _) | (_, None) => self.name.clone(),
+            (_, Some(_)) => bail!("--guest goes with one --name"),
+        };
+        match names.iter().find(|name| name.is_empty() || name.contains('/')) {
+            Some(wrong) => bail!("--name {wrong:?}: must be a file name"),
+            None => Ok(names),
+        }
+    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let dir = std::path::absolute(&arguments.plugin_dir).context("plugin_dir")?;
-    if let Some(wrong) = arguments.name.iter().find(|name| name.is_empty() || name.contains('/')) {
-        bail!("--name {wrong:?}: must be a file name");
-    }
+    let names = arguments.names()?;
     let binary = std::env::current_exe().and_then(fs::canonicalize).context("where this binary is")?;
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     if let Some(warning) = others_may_change(&binary) {
         say(&format!("yurt: warning: {warning}"));
     }
     let mut out = Out::new();
-    for name in &arguments.name {
+    for name in &names {
+        if let Some(guest) = &arguments.guest {
+            let fresh = copied(guest, &dir, name)?;
+            let places = Places::of(&Named::from_argv0(Some(dir.join(name).into())));
+            choice::prepared(&fresh, &places).map_err(anyhow::Error::msg)?;
+            swapped(&fresh, &dir.join(format!("{name}.wasm")))?;
+        }
         let link = dir.join(name);
         place(&link, &binary)?;
         let made = format!("{} → {}", link.display(), binary.display());
@@ -42,22 +68,41 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     say("Add this to the agent's configuration and restart the agent:");
     out.line(&format!("plugin_dir = {:?}", dir.display().to_string()))?;
-    for name in &arguments.name {
-        out.line(&format!("\n{}", stanza(name)))?;
+    for name in &names {
+        out.line(&format!("\n{}", stanza(name, dir.join(format!("{name}.wasm")).exists())))?;
     }
     std::io::stdout().flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the agent's configuration needs for a link of this name.
-fn stanza(name: &str) -> String {
-    match crate::choice::built_in(name, true) {
+/// What the agent's configuration needs for a link of this name, beside which there may be a component.
+fn stanza(name: &str, component: bool) -> String {
+    match choice::built_in(name, true) {
         Some(Source::Embedded { name: "python", .. }) => format!("plugin {name:?} {{}}"),
+        None if component => {
+            format!("plugin {name:?} {{\n  config {{\n    # keys: yurt guest inspect {name}.wasm\n  }}\n}}")
+        }
         built_in => {
             let args = if built_in.is_some() { "" } else { "  args = [\"--guest\", \"usb\"]\n" };
             format!("plugin {name:?} {{\n{args}  config {{\n    rule {{\n      class = \"storage\"\n    }}\n  }}\n}}")
         }
     }
+}
+
+/// A component on its way into the plugin directory, as it would have to lie there.
+fn copied(guest: &Path, dir: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let fresh = dir.join(format!("{name}.wasm.new"));
+    fs::copy(guest, &fresh).with_context(|| guest.display().to_string())?;
+    // One that others may write would not be loaded.
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o644))?;
+    Ok(fresh)
+}
+
+/// A plugin may be reading the one that is there.
+fn swapped(fresh: &Path, place: &Path) -> anyhow::Result<()> {
+    fs::rename(fresh, place).with_context(|| format!("cannot put {}", place.display()))?;
+    say(&format!("put {}", place.display()));
+    Ok(())
 }
 
 /// Links, replacing only an older link of ours: nothing that somebody else put there is touched.
@@ -105,9 +150,30 @@ mod tests {
 
     #[test]
     fn each_link_has_the_stanza_of_its_plugin() {
-        assert_eq!(stanza("python-driver"), "plugin \"python-driver\" {}");
-        assert!(stanza("usb").contains("rule {") && !stanza("usb").contains("args"));
-        assert!(stanza("acme").contains("args = [\"--guest\", \"usb\"]"));
+        assert_eq!(stanza("python-driver", false), "plugin \"python-driver\" {}");
+        assert!(stanza("usb", false).contains("rule {") && !stanza("usb", false).contains("args"));
+        assert!(stanza("acme", false).contains("args = [\"--guest\", \"usb\"]"));
+        assert!(stanza("acme", true).contains("inspect acme.wasm") && !stanza("acme", true).contains("args"));
+    }
+
+    #[test]
+    fn a_guest_stands_beside_its_link_under_one_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let guest = dir.path().join("acme.wasm");
+        fs::write(&guest, "component").unwrap();
+        let arguments = |name: &[&str]| Arguments {
+            plugin_dir: dir.path().join("plugins"),
+            name: name.iter().map(|name| (*name).to_owned()).collect(),
+            guest: Some(guest.clone()),
+        };
+        assert!(arguments(&["a", "b"]).names().is_err());
+        assert_eq!(arguments(&["lab"]).names().unwrap(), ["lab"]);
+        assert_eq!(arguments(&[]).names().unwrap(), ["acme"]);
+        let fresh = copied(&guest, dir.path(), "lab").unwrap();
+        let place = dir.path().join("lab.wasm");
+        swapped(&fresh, &place).unwrap();
+        assert_eq!(fs::read(&place).unwrap(), b"component");
+        assert!(!fresh.exists() && guest.exists());
     }
 
     #[test]
@@ -122,7 +188,6 @@ mod tests {
 
     #[test]
     fn a_binary_that_others_can_change_is_said() {
-        use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let binary = dir.path().join("yurt");
         fs::write(&binary, "").unwrap();

@@ -3,17 +3,15 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tracing::Level;
 use yurt_nomad::schema::{Spec, SpecError};
 
 use super::caps::Caps;
-use crate::host_config::{duration_within, log_level};
+use crate::host_config::{Common, duration_within, with_common};
 
 /// The block, evaluated. Every field has a default, so an absent block is the default one.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct DriverConfig {
-    /// What is written to the agent's log; the agent's own level filters afterwards.
-    pub(crate) log_level: Level,
+    pub(crate) common: Common,
     /// How often the node is probed anew.
     pub(crate) fingerprint_period: Duration,
     /// `None`: what the guest wants.
@@ -54,7 +52,7 @@ pub(crate) struct Grants {
 impl Default for DriverConfig {
     fn default() -> Self {
         DriverConfig {
-            log_level: Level::INFO,
+            common: Common::default(),
             fingerprint_period: Duration::from_secs(30),
             isolation: None,
             grants: Grants {
@@ -70,7 +68,7 @@ impl Default for DriverConfig {
 
 /// The block's schema, to be merged with the guest's.
 pub(crate) fn spec() -> Result<Spec, SpecError> {
-    Spec::parse(include_str!("config.hcldec"))
+    with_common(Spec::parse(include_str!("config.hcldec"))?)
 }
 
 impl DriverConfig {
@@ -90,7 +88,7 @@ impl DriverConfig {
             }
         };
         Ok(DriverConfig {
-            log_level: text("log_level").map_or(Ok(default.log_level), log_level)?,
+            common: Common::from_json(block)?,
             fingerprint_period,
             isolation,
             grants: Grants::from_json(block.get("grants").unwrap_or(&Value::Null), default.grants)?,
@@ -152,7 +150,10 @@ mod tests {
             }
         }))
         .unwrap();
-        assert_eq!((config.log_level, config.fingerprint_period), (Level::DEBUG, Duration::from_secs(60)));
+        assert_eq!(
+            (config.common.log_level, config.fingerprint_period),
+            (tracing::Level::DEBUG, Duration::from_secs(60))
+        );
         assert_eq!(config.isolation, Some(Isolation::None));
         let grants = config.grants;
         assert_eq!((grants.users, grants.share), (vec!["www-data".to_owned()], vec!["ipc".to_owned()]));

@@ -2,35 +2,44 @@
 //! at once, once per period, and when the configuration changes.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use tokio::sync::watch;
-use yurt_guest::DriverLogic;
+use yurt_guest::GuestError;
 use yurt_guest::driver as wit;
-use yurt_nomad::driver::{Fingerprint, Health};
+use yurt_nomad::driver::{Fingerprint, Health, PluginError};
 
 use super::config::Isolation;
 use super::look::Place;
 use crate::convert;
-use crate::driver_plugin::Config;
-use crate::guest_call::asked;
+use crate::driver_side::{DriverSide, Serving};
+use crate::exchange::{Side as _, Turn};
+use crate::guest_call::blocking;
 
-/// What the last look found, for plans.
-pub(crate) type Findings = Arc<RwLock<Arc<[wit::Finding]>>>;
+/// What a look found, and whose look it was: plans are made from it by nobody else.
+pub(crate) struct Looked {
+    pub(crate) turn: Arc<Turn<Serving>>,
+    pub(crate) findings: Arc<[wit::Finding]>,
+}
+
+/// The last look; none before the first.
+pub(crate) type Looks = watch::Sender<Option<Arc<Looked>>>;
 
 /// Looks until nobody can configure it any more. Its task ends with the runtime.
-pub(crate) fn start(
-    logic: DriverLogic,
-    mut config: watch::Receiver<Arc<Config>>,
-    findings: Findings,
-    looks: watch::Sender<Option<Arc<Fingerprint>>>,
-) {
+pub(crate) fn start(side: Arc<DriverSide>, looked: Arc<Looks>, told: watch::Sender<Option<Arc<Fingerprint>>>) {
     tokio::spawn(async move {
+        let mut turns = side.turns().subscribe();
         loop {
-            let current = Arc::clone(&config.borrow_and_update());
-            let (found, fingerprint) = look(&logic, &current).await;
-            *findings.write().unwrap_or_else(PoisonError::into_inner) = found.into();
-            looks.send_if_modified(|last| {
+            let turn = Arc::clone(&turns.borrow_and_update());
+            let (findings, fingerprint) = match look(&turn.serving).await {
+                // The one before serves again, and looks at once.
+                Err(why) if side.turns().failed(&turn, &why) => continue,
+                Err(why) => (Arc::from([]), failed(&why)),
+                Ok(found) => found,
+            };
+            side.heard_findings(&findings);
+            looked.send_replace(Some(Arc::new(Looked { turn: Arc::clone(&turn), findings })));
+            told.send_if_modified(|last| {
                 let new = last.as_deref() != Some(&fingerprint);
                 if new {
                     tracing::info!(health = ?fingerprint.health, "the driver's health");
@@ -38,36 +47,41 @@ pub(crate) fn start(
                 }
                 new
             });
-            let period = current.host.fingerprint_period;
-            if let Ok(Err(_)) = tokio::time::timeout(period, config.changed()).await {
+            let period = turn.serving.host.block.fingerprint_period;
+            if let Ok(Err(_)) = tokio::time::timeout(period, turns.changed()).await {
                 return;
             }
         }
     });
 }
 
-async fn look(logic: &DriverLogic, config: &Config) -> (Vec<wit::Finding>, Fingerprint) {
-    if let Some(health) = missing(config.isolation) {
-        return (Vec::new(), Fingerprint { attributes: BTreeMap::new(), health });
+async fn look(serving: &Arc<Serving>) -> Result<(Arc<[wit::Finding]>, Fingerprint), GuestError> {
+    let nothing = |health| Ok((Arc::from([]), Fingerprint { attributes: BTreeMap::new(), health }));
+    if let Some(health) = missing(serving.host.isolation) {
+        return nothing(health);
     }
-    let failed = |why: String| {
-        tracing::error!("the node could not be judged: {why}");
-        Fingerprint { attributes: BTreeMap::new(), health: Health::Unhealthy { reason: why } }
+    let lost = |why: PluginError| nothing(Health::Unhealthy { reason: why.to_string() });
+    let asked = Arc::clone(serving);
+    let probes = match blocking(move || asked.guest.logic.probes(&asked.config)).await {
+        Ok(probes) => probes?,
+        Err(why) => return lost(why),
     };
-    let (guest, keys) = (logic.clone(), Arc::clone(&config.guest));
-    let probes = match asked(move || guest.probes(&keys)).await {
-        Ok(probes) => probes,
-        Err(why) => return (Vec::new(), failed(why.to_string())),
-    };
-    let findings = Place::node(&logic.about().name, &config.host.grants).look(&probes).await;
-    let (guest, keys, seen) = (logic.clone(), Arc::clone(&config.guest), findings.clone());
-    match asked(move || guest.judge(&keys, &seen)).await {
-        Ok(judged) => (findings, fingerprint(judged)),
-        Err(why) => (findings, failed(why.to_string())),
+    let name = &serving.guest.logic.about().name;
+    let findings: Arc<[wit::Finding]> = Place::node(name, &serving.host.block.grants).look(&probes).await.into();
+    let (asked, seen) = (Arc::clone(serving), Arc::clone(&findings));
+    match blocking(move || asked.guest.logic.judge(&asked.config, &seen)).await {
+        Ok(judged) => Ok((findings, fingerprint(judged?))),
+        Err(why) => lost(why),
     }
 }
 
-fn fingerprint(judged: wit::Fingerprint) -> Fingerprint {
+fn failed(why: &GuestError) -> Fingerprint {
+    tracing::error!("the node could not be judged: {why}");
+    Fingerprint { attributes: BTreeMap::new(), health: Health::Unhealthy { reason: why.to_string() } }
+}
+
+/// In Nomad's words.
+pub(crate) fn fingerprint(judged: wit::Fingerprint) -> Fingerprint {
     let reason = judged.reason;
     let because = |otherwise: &str| if reason.is_empty() { otherwise.to_owned() } else { reason.clone() };
     Fingerprint {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use yurt_guest::DriverLogic;
 use yurt_guest::driver as wit;
+use yurt_guest::{DriverLogic, GuestError};
+use yurt_nomad::config::{from_msgpack, to_msgpack};
 use yurt_nomad::driver::{MemoryMax, NetworkMode, PluginError, StartError, TaskConfig, Topology};
 use yurt_task::{
     Capabilities, Cgroup, Device, File, Identity, Launch, Limits, Mount, Namespaces, Propagation, ResourceLimit,
@@ -19,18 +21,43 @@ use super::look::{PATH, Place};
 use super::memo::Memo;
 use super::{glob, view};
 use crate::diagnostics::{refusal, sentence};
-use crate::guest_call::asked;
+use crate::driver_side::{DriverSide, Planned as Heard, Serving};
+use crate::guest_call::blocking;
 
 /// What a start goes by besides the request itself.
 pub(crate) struct Terms<'a> {
-    pub(crate) logic: &'a DriverLogic,
-    /// The guest's own keys.
-    pub(crate) guest_config: &'a str,
-    pub(crate) host: &'a DriverConfig,
-    pub(crate) isolation: Isolation,
+    pub(crate) side: &'a DriverSide,
+    pub(crate) serving: &'a Serving,
     /// What the node's probes found last.
     pub(crate) findings: &'a [wit::Finding],
     pub(crate) topology: Option<&'a Topology>,
+}
+
+impl Terms<'_> {
+    fn logic(&self) -> &DriverLogic {
+        &self.serving.guest.logic
+    }
+
+    fn isolation(&self) -> Isolation {
+        self.serving.host.isolation
+    }
+
+    fn block(&self) -> &DriverConfig {
+        &self.serving.host.block
+    }
+}
+
+/// Why there is no launch.
+pub(crate) enum Failure {
+    /// The guest failed: another may not.
+    Guest(GuestError),
+    Start(StartError),
+}
+
+impl<E: Into<StartError>> From<E> for Failure {
+    fn from(why: E) -> Failure {
+        Failure::Start(why.into())
+    }
 }
 
 /// A launch, the plan's memo in it, and what people are to be told about it.
@@ -70,16 +97,19 @@ pub(crate) fn request_digest(task: &TaskConfig, config: &Value) -> Vec<u8> {
 }
 
 /// Asks the guest, and makes a launch of what it plans. Nothing is started, nothing made.
-pub(crate) async fn plan(terms: &Terms<'_>, task: &TaskConfig, config: &Value) -> Result<Planned, StartError> {
+pub(crate) async fn plan(terms: &Terms<'_>, task: &TaskConfig, config: &Value) -> Result<Planned, Failure> {
+    // It was evaluated by the schema of a moment ago, which may have grown.
+    let config = from_msgpack(&to_msgpack(config), &terms.serving.guest.task_schema)
+        .map_err(|why| PluginError::invalid_argument(why.to_string()))?;
     let text = config.to_string();
     let warnings = checked(terms, &text).await?;
     let plan = planned(terms, task, &text).await?;
-    let clamped = clamp(plan, &terms.host.grants, terms.isolation, task.user.as_deref())
-        .map_err(|why| PluginError::failed_precondition(format!("guest {}: {why}", terms.logic.about().name)))?;
+    let clamped = clamp(plan, &terms.block().grants, terms.isolation(), task.user.as_deref())
+        .map_err(|why| PluginError::failed_precondition(format!("guest {}: {why}", terms.logic().about().name)))?;
     let memo = Memo {
         task_name: task.name.clone(),
         alloc_id: task.alloc_id.clone(),
-        guest: terms.logic.digest().to_owned(),
+        guest: terms.logic().digest().to_owned(),
         signals: clamped.signals.clone(),
         stop: clamped.stop.clone(),
         exec_prefix: clamped.exec_prefix.clone(),
@@ -89,14 +119,14 @@ pub(crate) async fn plan(terms: &Terms<'_>, task: &TaskConfig, config: &Value) -
     let precondition = |why: String| StartError::from(PluginError::failed_precondition(why));
     plain(task).map_err(precondition)?;
     let who = who(terms, &clamped).await.map_err(precondition)?;
-    let launch = launch(terms, task, config, clamped, who, &memo)?;
+    let launch = launch(terms, task, &config, clamped, who, &memo)?;
     Ok(Planned { launch, note, warnings })
 }
 
 /// The guest's own judgement of the job's `config`: all errors in one sentence, or its warnings.
-async fn checked(terms: &Terms<'_>, task: &str) -> Result<Vec<String>, StartError> {
-    let (logic, config, task) = (terms.logic.clone(), terms.guest_config.to_owned(), task.to_owned());
-    let findings = asked(move || logic.check_task(&config, &task, &[])).await?;
+async fn checked(terms: &Terms<'_>, task: &str) -> Result<Vec<String>, Failure> {
+    let (logic, config, task) = (terms.logic().clone(), Arc::clone(&terms.serving.config), task.to_owned());
+    let findings = blocking(move || logic.check_task(&config, &task, &[])).await?.map_err(Failure::Guest)?;
     match refusal(&findings) {
         Some(errors) => Err(PluginError::invalid_argument(errors).into()),
         None => Ok(findings.iter().map(sentence).collect()),
@@ -104,25 +134,30 @@ async fn checked(terms: &Terms<'_>, task: &str) -> Result<Vec<String>, StartErro
 }
 
 /// The plan; once more if the guest wants to look into the task's root first.
-async fn planned(terms: &Terms<'_>, task: &TaskConfig, config: &str) -> Result<wit::LaunchPlan, StartError> {
-    let view = view::of(task, terms.isolation);
+async fn planned(terms: &Terms<'_>, task: &TaskConfig, config: &str) -> Result<wit::LaunchPlan, Failure> {
+    let view = view::of(task, terms.isolation());
     let mut findings = terms.findings.to_vec();
     match once(terms, config, &view, &findings).await? {
-        wit::Next::Launch(plan) => return Ok(plan),
+        wit::Next::Launch(plan) => {
+            terms.side.heard_plan(Heard { task: config.to_owned(), view, findings });
+            return Ok(plan);
+        }
         wit::Next::LookInside(probes) => {
-            let node = Place::node(&terms.logic.about().name, &terms.host.grants);
-            let place = match terms.isolation {
+            let node = Place::node(&terms.logic().about().name, &terms.block().grants);
+            let place = match terms.isolation() {
                 Isolation::Chroot => node.root(&task_dir(task)),
                 Isolation::None => node.with_own(&task_dir(task)),
             };
             findings.extend(place.look(&probes).await);
         }
     }
-    match once(terms, config, &view, &findings).await? {
+    let next = once(terms, config, &view, &findings).await?;
+    terms.side.heard_plan(Heard { task: config.to_owned(), view, findings });
+    match next {
         wit::Next::Launch(plan) => Ok(plan),
         wit::Next::LookInside(_) => Err(PluginError::internal(format!(
             "guest {} wants to look into the task's root a second time, which it may once: it is to blame, not the job",
-            terms.logic.about().name
+            terms.logic().about().name
         ))
         .into()),
     }
@@ -133,16 +168,19 @@ async fn once(
     task: &str,
     view: &wit::TaskView,
     findings: &[wit::Finding],
-) -> Result<wit::Next, StartError> {
-    let (logic, config, task) = (terms.logic.clone(), terms.guest_config.to_owned(), task.to_owned());
+) -> Result<wit::Next, Failure> {
+    let (logic, config, task) = (terms.logic().clone(), Arc::clone(&terms.serving.config), task.to_owned());
     let (view, findings) = (view.clone(), findings.to_vec());
-    let answer = asked(move || logic.plan(&config, &task, &view, &findings)).await?;
+    let answer = blocking(move || logic.plan(&config, &task, &view, &findings)).await?.map_err(Failure::Guest)?;
     answer.map_err(|why| {
         let text = match &why.path {
             Some(path) => format!("{path}: {}", why.message),
             None => why.message,
         };
-        if why.recoverable { StartError::recoverable(text) } else { PluginError::failed_precondition(text).into() }
+        match why.recoverable {
+            true => StartError::recoverable(text).into(),
+            false => PluginError::failed_precondition(text).into(),
+        }
     })
 }
 
@@ -156,11 +194,11 @@ fn launch(
 ) -> Result<Launch, StartError> {
     let precondition = |why: String| StartError::from(PluginError::failed_precondition(why));
     let own_dir = task_dir(task);
-    let work_dir = clamped.work_dir.clone().unwrap_or_else(|| match terms.isolation {
+    let work_dir = clamped.work_dir.clone().unwrap_or_else(|| match terms.isolation() {
         Isolation::Chroot => "/".to_owned(),
         Isolation::None => own_dir.to_string_lossy().into_owned(),
     });
-    let isolation = match terms.isolation {
+    let isolation = match terms.isolation() {
         Isolation::None => yurt_task::Isolation::None,
         Isolation::Chroot => {
             yurt_task::Isolation::Chroot(Box::new(root(task, &clamped, own_dir).map_err(precondition)?))
@@ -227,7 +265,7 @@ async fn who(terms: &Terms<'_>, clamped: &Clamped) -> Result<Option<Who>, String
     let name = wanted.to_owned();
     let user = tokio::task::spawn_blocking(move || yurt_task::users::lookup(&name)).await;
     let user = user.map_err(|why| why.to_string())?.map_err(|why| why.to_string())?;
-    if user.uid == 0 && terms.isolation == Isolation::None && !terms.host.grants.root_without_isolation {
+    if user.uid == 0 && terms.isolation() == Isolation::None && !terms.block().grants.root_without_isolation {
         return Err(format!(
             "the task would run as {wanted} with the host's own files: yurt.grants.root_without_isolation does not allow it"
         ));

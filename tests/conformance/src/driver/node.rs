@@ -17,6 +17,7 @@ use yurt_nomad::schema::Spec;
 
 use super::cgroup;
 use super::processes::exists;
+use super::script::put_program;
 use super::site::{Request, Site};
 use super::subject::{Flavour, Subject, link_into};
 use super::task::Task;
@@ -203,9 +204,7 @@ impl Node {
         let text = format!(
             "#!/bin/sh\nexec unshare --mount --propagation private /bin/sh -ec '{setup}\nexec \"$0\" \"$@\"' {inner} \"$@\"\n"
         );
-        std::fs::write(&wrapper, text).expect("a file");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(&wrapper, mode).expect("a mode");
+        put_program(&wrapper, &text);
         self.agent.program = wrapper;
     }
 

@@ -14,23 +14,25 @@ use yurt_usb::sim::models;
 
 use crate::agents::{ids, instances, refusal, stays_open, until};
 use crate::make::Guest;
-use crate::offering::{Instance, Node, Offered, Value, describes_itself, offered, offers, offers_once, reserves};
+use crate::offering::{
+    Instance, Node, Offered, SORRY, Value, describes_itself, offered, offers, offers_once, reserves,
+};
 
 /// Not by a guest that serves, but by what the watcher needs to see.
 const SOON: &str = "yurt { settle = \"20ms\" }";
 
 /// A plugin called `acme`, and beside it the component of that name.
-fn acme(component: &[u8]) -> Place {
+pub(crate) fn acme(component: &[u8]) -> Place {
     let place = Place::named("acme");
     put(&place, component);
     place
 }
 
-fn file(place: &Place) -> PathBuf {
+pub(crate) fn file(place: &Place) -> PathBuf {
     place.plugins().join("acme.wasm")
 }
 
-fn put(place: &Place, component: &[u8]) {
+pub(crate) fn put(place: &Place, component: &[u8]) {
     let _ = fs::remove_file(file(place));
     fs::write(file(place), component).unwrap();
     set_mode(&file(place), 0o644);
@@ -208,14 +210,12 @@ async fn serving(place: &Place) -> (Process, Device) {
 #[tokio::test]
 async fn a_guest_that_fails_later_leaves_the_last_good_offer_standing_and_says_so_in_its_health() {
     let good = [offered(["acme", "usb", "thing"], "thing-1", "1-1")];
-    // An error of its own: not UTF-8 is no text; a text is.
-    let sorry = "(i32.store (i32.const 256) (i32.const 1)) (i32.store (i32.const 260) (i32.const 16)) (i32.store (i32.const 264) (i32.const 5)) (i32.const 256)";
     let nonsense = "(i32.store (i32.const 256) (i32.const 7)) (i32.const 256)";
     for (worst, said) in [
         ("(unreachable)", "trapped"),
         ("(loop $on (br $on)) (unreachable)", "deadline"),
         (nonsense, "not of the contract's types"),
-        (sorry, "the policy cannot decide: trial"),
+        (SORRY, "the policy cannot decide: trial"),
     ] {
         let place = acme(&offers_once(&good, worst).component());
         let bus = place.bus();

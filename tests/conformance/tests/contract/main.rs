@@ -14,6 +14,8 @@ mod reservation;
 mod rude_devices;
 mod services;
 mod statistics;
+mod swap;
+mod swap_drill;
 
 #[allow(dead_code)]
 #[path = "../../../../host/guest/tests/guests/make.rs"]

@@ -75,6 +75,25 @@ pub(crate) fn reserves(groups: &[Offered], nodes: &[Node], env: &[(&str, &str)])
     ))
 }
 
+/// The same, where `first_group` and `first_reserve`, series of instructions, come before the answers. Of their parameters 2 is the
+/// snapshot's number, 4 the number of devices; of `reserve` 11 is where the group's name stands, 14 the number of instances.
+pub(crate) fn reserves_after(
+    (first_group, first_reserve): (&str, &str),
+    groups: &[Offered],
+    nodes: &[Node],
+    env: &[(&str, &str)],
+) -> Guest {
+    let mut memory = Memory::default();
+    let (offer, reservation) = (memory.offer(groups), memory.reservation(nodes, env));
+    Guest::new(&format!(
+        "{}(func $group {GROUP} {first_group} (i32.const {offer}))\n(func $reserve {RESERVE} {first_reserve} (i32.const {reservation}))",
+        memory.data()
+    ))
+}
+
+/// An error of the guest's own.
+pub(crate) const SORRY: &str = "(i32.store (i32.const 256) (i32.const 1)) (i32.store (i32.const 260) (i32.const 16)) (i32.store (i32.const 264) (i32.const 5)) (i32.const 256)";
+
 /// Says this of itself: name, version, summary, schema.
 pub(crate) fn describes_itself(as_this: [&str; 4]) -> Guest {
     let mut memory = Memory::default();

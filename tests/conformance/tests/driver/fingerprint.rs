@@ -1,10 +1,9 @@
 //! Fingerprint: what the node gets to know of the driver.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use yurt_conformance::driver::{Flavour, Isolation, Node, each, of_yurt, soon, until};
+use yurt_conformance::driver::{Flavour, Isolation, Node, each, of_yurt, put_program, soon, until};
 use yurt_conformance::patience;
 use yurt_nomad::attribute::{Attribute, Value};
 use yurt_nomad::client::Fingerprints;
@@ -37,8 +36,7 @@ const OWN_PROGRAMS: &str = "mount -t tmpfs none /usr/local/bin";
 /// Puts a program there, from outside.
 fn put(node: &Node, name: &str, text: &str) {
     let path = format!("/proc/{}/root/usr/local/bin/{name}", node.plugin_pid());
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    put_program(path.as_ref(), text);
 }
 
 fn versions(look: &Fingerprint) -> String {

@@ -32,7 +32,7 @@ pub(super) async fn launched(out: &mut Out, agent: &Agent, hcl: &str) -> anyhow:
     let config = config::from_hcl(hcl, "demo.hcl", &schema)?;
     let began = Instant::now();
     agent.validate(&config).await.context("launch 2: asked whether its configuration is right")?;
-    let words: Vec<&str> = hcl.lines().map(str::trim).collect();
+    let words: Vec<&str> = hcl.lines().map(str::trim).filter(|line| !line.starts_with('#')).collect();
     out.step("launch 2", &format!("its configuration is right: {}", words.join(" ").trim_end()), began.elapsed())?;
 
     let plugin = started(out, agent, &config, "launch 3").await?;

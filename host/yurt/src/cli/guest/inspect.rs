@@ -1,35 +1,24 @@
-//! `yurt guest …`: for authors and operators of guests.
+//! `yurt guest inspect`: what a component is, before anybody serves it.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
-use clap::Subcommand;
+use clap::Args;
 use serde_json::json;
 use yurt_guest::{Grant, Import, Inspection, Options, Runtime, Source};
 
-use super::term::{Out, Style};
 use crate::choice;
+use crate::cli::term::{Out, Style};
 
-#[derive(Debug, Subcommand)]
-pub(super) enum Verb {
-    /// What a component is, what it asks for, what it says of itself, and whether it would be served
-    ///
-    /// Ends with 1 where it would not be.
-    Inspect {
-        /// A component file, or the name of a built-in guest
-        #[arg(value_name = "FILE|NAME")]
-        guest: PathBuf,
-        /// As one JSON object
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-pub(super) fn run(verb: &Verb) -> anyhow::Result<ExitCode> {
-    match verb {
-        Verb::Inspect { guest, json } => inspect(guest, *json),
-    }
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Arguments {
+    /// A component file, or the name of a built-in guest
+    #[arg(value_name = "FILE|NAME")]
+    guest: PathBuf,
+    /// As one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 fn source(guest: &Path) -> anyhow::Result<Source> {
@@ -42,8 +31,8 @@ fn source(guest: &Path) -> anyhow::Result<Source> {
     Ok(Source::File(std::path::absolute(guest)?))
 }
 
-fn inspect(guest: &Path, as_json: bool) -> anyhow::Result<ExitCode> {
-    let source = source(guest)?;
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let source = source(&arguments.guest)?;
     let mut out = Out::new();
     let progress = out.progress("the guest is compiled and asked");
     let runtime = Runtime::new(Options::default()).map_err(|why| anyhow!("{why}"))?;
@@ -54,7 +43,7 @@ fn inspect(guest: &Path, as_json: bool) -> anyhow::Result<ExitCode> {
         (None, None) => Err("it could not be loaded".to_owned()),
     };
     progress.finish_and_clear();
-    if as_json {
+    if arguments.json {
         out.line(&as_object(&found, &verdict).to_string())?;
     } else {
         show(&mut out, &found, &verdict)?;

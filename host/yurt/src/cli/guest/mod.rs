@@ -1,0 +1,68 @@
+//! `yurt guest …`: for authors and operators of guests.
+
+mod answers;
+mod build;
+mod cases;
+mod check;
+mod component;
+mod inspect;
+mod lines;
+mod new;
+mod running;
+mod templates;
+mod toolchain;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use clap::Subcommand;
+
+use crate::exchange::Request;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Make a component of a guest's folder: Rust, Python, JavaScript, Go or C
+    ///
+    /// Runs the language's own tools, and says what to install where they are missing.
+    Build(build::Arguments),
+    /// Hold a component against the contract, Nomad's rules and the golden cases of its folder
+    ///
+    /// A case is a file `cases/NAME.json` with configuration and facts; beside it `cases/NAME.expected.json` holds the answers. Ends with
+    /// 1 where something is wrong.
+    Check(check::Arguments),
+    /// Make a folder with a small working guest, its golden cases, the contract and what its language needs of ours
+    New(new::Arguments),
+    /// What a component is, what it asks for, what it says of itself, and whether it would be served
+    ///
+    /// Ends with 1 where it would not be.
+    Inspect(inspect::Arguments),
+    /// What serves in a running plugin, and what became of the last candidates
+    Status(running::Arguments),
+    /// Have a running plugin look at its guest and its policy file now, also at what it refused before
+    Swap(running::Arguments),
+    /// Let serve what waits for approval
+    Approve(running::Arguments),
+    /// Let serve again what served before
+    Rollback(running::Arguments),
+}
+
+pub(super) fn run(verb: &Verb) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::Build(arguments) => build::run(arguments),
+        Verb::Check(arguments) => check::run(arguments),
+        Verb::New(arguments) => new::run(arguments),
+        Verb::Inspect(arguments) => inspect::run(arguments),
+        Verb::Status(arguments) => running::run(arguments, Request::Status),
+        Verb::Swap(arguments) => running::run(arguments, Request::Swap),
+        Verb::Approve(arguments) => running::run(arguments, Request::Approve),
+        Verb::Rollback(arguments) => running::run(arguments, Request::Rollback),
+    }
+}
+
+/// What a build of a guest's folder makes: `acme/acme.wasm`.
+fn component_of(folder: &Path) -> anyhow::Result<PathBuf> {
+    let name = folder.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| anyhow!("{}: a folder with a name is needed", folder.display()))?;
+    Ok(folder.join(format!("{name}.wasm")))
+}
