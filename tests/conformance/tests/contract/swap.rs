@@ -180,7 +180,7 @@ async fn a_candidate_that_fails_any_stage_changes_nothing_and_status_says_why() 
         (Guest::hostile("spin").component(), "stage trial"),
         (describes_itself(["other", "1.0.0", "x", ""]).component(), "Nomad knows this plugin as"),
         (fails_in_the_shadow.component(), "in the shadow run: guest"),
-        (Guest::hostile_driver("trap-in-plan").component(), "task"),
+        (Guest::hostile_driver("trap-in-plan").component(), "failed in plan"),
     ] {
         // Written in place, and slowly: not before it is still is it looked at.
         let (first, second) = component.split_at(component.len() / 3);
