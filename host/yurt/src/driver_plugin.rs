@@ -244,13 +244,17 @@ impl DriverPlugin {
         let mut over = 0;
         loop {
             let looked = self.looked(over).await;
-            let serving = &looked.turn.serving;
+            let now = self.side.turns().now();
+            // A new configuration of the same guest holds at once, before the node is looked at by it.
+            let same = Arc::ptr_eq(&now.serving.guest, &looked.turn.serving.guest);
+            let turn = if same { &now } else { &looked.turn };
+            let serving = &turn.serving;
             let terms = Terms { side: &self.side, serving, findings: &looked.findings, topology: topology.as_ref() };
             match start::plan(&terms, task, config).await {
                 Ok(planned) => return Ok(planned),
                 Err(Failure::Start(why)) => return Err(why),
-                Err(Failure::Guest(why)) if over == 0 && self.side.turns().failed(&looked.turn, &why) => {
-                    over = looked.turn.number;
+                Err(Failure::Guest(why)) if over == 0 && self.side.turns().failed(turn, &why) => {
+                    over = turn.number;
                 }
                 Err(Failure::Guest(why)) => return Err(PluginError::internal(why.to_string()).into()),
             }
