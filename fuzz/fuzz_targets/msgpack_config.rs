@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 const RULE: [&str; 9] = ["vendor", "product", "class", "serial", "port", "name", "action", "vendor_name", "group"];
-const HOST: [&str; 4] = ["log_level", "settle", "settle_max", "grace"];
+const HOST: [&str; 3] = ["settle", "settle_max", "grace"];
 
 fn is_by_the_schema(config: &Value) {
     let top = config.as_object().expect("an object");
