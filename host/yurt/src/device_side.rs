@@ -14,7 +14,9 @@ use crate::check;
 use crate::choice::{Device, Plugin};
 use crate::convert;
 use crate::device_plugin::{Config, split};
-use crate::exchange::{self, Concern, Guest, GuestName, Kept, Report, Rules, Seat, Side, Turns, Undone, both};
+use crate::exchange::{
+    self, Concern, Guest, GuestName, Kept, Report, Rules, Seat, Side, Turns, Undone, both, remember,
+};
 use crate::host_config::{Common, HostConfig};
 use crate::reserve;
 
@@ -71,13 +73,6 @@ impl DeviceSide {
 
 fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn remember<T>(calls: &mut VecDeque<T>, call: T, most: usize) {
-    if calls.len() >= most {
-        calls.pop_front();
-    }
-    calls.push_back(call);
 }
 
 impl Guest for Device {

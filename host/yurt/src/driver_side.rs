@@ -13,7 +13,9 @@ use crate::choice::{Driver, Plugin};
 use crate::driver::config::{DriverConfig, Isolation};
 use crate::driver::fingerprint::fingerprint;
 use crate::driver_plugin::{Config, split};
-use crate::exchange::{self, Concern, Guest, GuestName, Hidden, Kept, Report, Rules, Seat, Side, Turns, Undone, both};
+use crate::exchange::{
+    self, Concern, Guest, GuestName, Hidden, Kept, Report, Rules, Seat, Side, Turns, Undone, both, remember,
+};
 use crate::host_config::Common;
 
 /// Real calls of each kind that a candidate answers, too.
@@ -69,10 +71,7 @@ impl DriverSide {
 
     pub(crate) fn heard_plan(&self, planned: Planned) {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        if heard.plans.len() >= PLANS {
-            heard.plans.pop_front();
-        }
-        heard.plans.push_back(Arc::new(planned));
+        remember(&mut heard.plans, Arc::new(planned), PLANS);
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Kept {
     places: Places,
 }
 
-#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct State {
     /// Check sums of guests and of rules that were rolled back, and why.
@@ -136,7 +136,7 @@ impl Kept {
 
     fn change(&self, change: impl FnOnce(&mut State)) {
         let before = self.state();
-        let mut state = self.state();
+        let mut state = before.clone();
         change(&mut state);
         if state != before {
             let text = serde_json::to_vec_pretty(&state).unwrap_or_default();

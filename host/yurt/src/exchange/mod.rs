@@ -29,7 +29,7 @@ use crate::places::Places;
 
 pub(crate) use control::{Answer, Request, ask};
 pub(crate) use kept::Kept;
-pub(crate) use report::{Hidden, Report, both};
+pub(crate) use report::{Hidden, Report, both, remember};
 pub(crate) use rules::Rules;
 pub(crate) use serving::{Guest, Seat, Serving};
 pub(crate) use settings::{Concern, Mode, Swap};

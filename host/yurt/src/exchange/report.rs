@@ -1,6 +1,6 @@
 //! What would be different if a candidate served, in Nomad's words.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{self, Debug};
 use std::time::{Duration, Instant};
 
@@ -138,6 +138,14 @@ impl Report {
             self.differs(format!("{what} {key} is added: {value:?}"), concern);
         }
     }
+}
+
+/// Keeps the newest `most` calls for a shadow run.
+pub(crate) fn remember<T>(calls: &mut VecDeque<T>, call: T, most: usize) {
+    if calls.len() >= most {
+        calls.pop_front();
+    }
+    calls.push_back(call);
 }
 
 /// Asks both in turn. That the present one fails is not the candidate's fault.
