@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Boots a VM with control groups v2 once and runs cases in it; its files are this machine's. tests/vm/README.md says more.
 #
-#   tests/vm/run.sh [CASE…] [-- ARGUMENTS]   all cases or those named; ARGUMENTS go to the test programs: a filter, --test-threads=1
+#   tests/vm/run.sh [CASE…] [-- ARGUMENTS]   smoke, keeper, task and driver, or those named; ARGUMENTS go to the test programs: a filter
 #   tests/vm/run.sh exec PROGRAM [ARGUMENT…]   a program instead, whose exit code is then this one's
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -36,7 +36,8 @@ for test in tests:
 print("exit ${failed:-0}")
 sys.exit(not tests)' "${arguments[@]}"
 }
-# Rows of `driver` that stand or fall by the kernel: control groups, namespaces, mounts, capabilities, how all of a task is killed and its end known.
+# Rows of `driver` that stand or fall by the kernel: control groups, namespaces, mounts, capabilities, how all of a task is killed, how
+# its end is known.
 kernel=(a03_ a04_ a06_ a08_ d01_ d04_ f09_ r01_ r04_ r05_ r08_ s05_ s07_ s08_ s09_ s11_ s14_ s21_ s22_ s23_ s24_ s26_ s27_ s29_ s36_
     t03_ t04_ t06_ w04_ w08_ w09_ w10_ x01_ x12_ x13_ x14_ x17_the_ x19_all_ x20_)
 script() {
@@ -80,7 +81,7 @@ step "kit"
 
 printf '%s\n' "${cases[@]}" >"$run/cases"
 cat >"$run/settings" <<SETTINGS
-export kit=$(printf %q "$kit") patience=${YURT_VM_CASE_SECONDS:-420}
+export kit=$(printf %q "$kit") patience=${YURT_VM_CASE_SECONDS:-1800}
 export PATH=\$PATH:$(printf %q "$target/debug:$PATH") CI=${CI:-} YURT_BIN=$(printf %q "${YURT_BIN:-$target/debug/yurt}")
 export YURT_TEST_PATIENCE=${YURT_TEST_PATIENCE:-10} RUST_BACKTRACE=${RUST_BACKTRACE:-0}
 SETTINGS
@@ -93,7 +94,7 @@ if ! command -v $qemu >/dev/null; then
 fi
 step "boot"
 # What the kernel says goes to a file. The first port is what the cases print, the second how they end.
-LD_LIBRARY_PATH=$libraries timeout --foreground "${YURT_VM_SECONDS:-900}" "$qemu" "${data[@]}" \
+LD_LIBRARY_PATH=$libraries timeout --foreground "${YURT_VM_SECONDS:-2700}" "$qemu" "${data[@]}" \
     -machine q35 -accel "${YURT_VM_ACCEL:-tcg,thread=multi}" -cpu max,erms=off,fsrm=off,la57=off -smp 2 -m "${YURT_VM_MEMORY:-2048}" \
     -nodefaults -no-user-config -display none -no-reboot \
     -kernel "$kit"/kernel/boot/vmlinuz-* -initrd "$kit/initramfs" -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \

@@ -173,13 +173,18 @@ async fn a06_an_idle_task_uses_next_to_nothing_and_a_busy_one_about_a_core() {
         idle.ready().await;
         busy.ready().await;
         let mut figures = [idle.stats(Duration::from_millis(500)).await, busy.stats(Duration::from_millis(500)).await];
-        let mut percents = [0.0, 0.0];
-        for _ in 0..3 {
+        let began = Instant::now();
+        // On a slow machine what came before an idle task's sleep takes its time.
+        loop {
+            let mut percents = [0.0, 0.0];
             for (stream, percent) in figures.iter_mut().zip(&mut percents) {
                 *percent = soon(stream.next()).await.unwrap().unwrap().total.cpu.percent.unwrap();
             }
+            if percents[0] < 10.0 && (15.0..130.0).contains(&percents[1]) {
+                return;
+            }
+            assert!(began.elapsed() < patience(Duration::from_secs(5)), "{percents:?}");
         }
-        assert!(percents[0] < 10.0 && percents[1] > 15.0 && percents[1] < 130.0, "{percents:?}");
     })
     .await;
 }
