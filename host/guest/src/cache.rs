@@ -86,11 +86,9 @@ impl Cache {
 
     /// Stores a compiled guest, and deletes what was not used for longest where the directory gets larger than `most` bytes.
     /// Failing costs a warning, once.
-    pub(crate) fn store(&self, digest: &str, component: &Component, most: u64) {
+    pub(crate) fn store(&self, digest: &str, code: &[u8], most: u64) {
         let Some(dir) = self.dir.as_deref() else { return };
-        let stored =
-            component.serialize().map_err(|why| format!("{why:#}")).and_then(|bytes| self.write(dir, digest, &bytes));
-        if let Err(why) = stored {
+        if let Err(why) = self.write(dir, digest, code) {
             self.complain(&why);
             return;
         }
@@ -144,6 +142,14 @@ impl Cache {
             tracing::warn!("guests are compiled at every start, since the compiled-code cache cannot be used: {why}");
         }
     }
+}
+
+/// A guest from code that was compiled a moment ago and lay nowhere since.
+#[allow(unsafe_code)]
+pub(crate) fn fresh(engine: &Engine, code: &[u8]) -> Result<Component, String> {
+    // SAFETY: the bytes come from wasmtime's own serialisation, by this process or by a worker that is this same program, and were in
+    // no place since that anybody else could write.
+    unsafe { Component::deserialize(engine, code) }.map_err(|why| format!("{why:#}"))
 }
 
 fn me() -> u32 {

@@ -31,6 +31,28 @@ pub(crate) enum Memory {
     Small,
 }
 
+impl Memory {
+    /// What a worker is told of it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Memory::Pool => "pool",
+            Memory::Mapped => "mapped",
+            Memory::Small => "small",
+        }
+    }
+
+    pub(crate) fn from_word(word: &str) -> Option<Memory> {
+        [Memory::Pool, Memory::Mapped, Memory::Small].into_iter().find(|memory| memory.word() == word)
+    }
+}
+
+/// One that only compiles, for engines with this memory: where instances live is nothing to machine code, but a pool is memory.
+pub(crate) fn compiling(memory: Memory) -> wasmtime::Result<Engine> {
+    let mut config = config(memory);
+    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    Engine::new(&config)
+}
+
 /// The best of the three that this process has the address space for.
 pub(crate) fn engine() -> Result<(Engine, Memory), RuntimeError> {
     let space = getrlimit(Resource::As).current.unwrap_or(u64::MAX);
@@ -99,4 +121,23 @@ fn pool() -> PoolingAllocationConfig {
         // Linux 6.7: resets exactly the pages that a call wrote.
         .pagemap_scan(Enabled::Auto);
     pool
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+    use super::*;
+
+    #[test]
+    fn what_a_worker_compiles_runs_in_the_engine_that_it_compiles_for() {
+        let hash = |engine: Engine| {
+            let mut hasher = DefaultHasher::new();
+            engine.precompile_compatibility_hash().hash(&mut hasher);
+            hasher.finish()
+        };
+        for memory in [Memory::Pool, Memory::Mapped, Memory::Small] {
+            assert_eq!(hash(compiling(memory).unwrap()), hash(Engine::new(&config(memory)).unwrap()), "{memory:?}");
+        }
+    }
 }

@@ -115,9 +115,9 @@ pub enum LoadCause {
     /// It asks for what nobody grants.
     #[error("{0}")]
     Import(String),
-    /// Not valid, or it uses a WebAssembly feature that is off.
+    /// No machine code of it.
     #[error("it cannot be compiled: {0}")]
-    Compile(String),
+    Compile(#[source] CompileCause),
     /// Its imports or exports have other types than the contract's.
     #[error("it does not fit the contract: {0}")]
     Link(String),
@@ -130,6 +130,35 @@ pub enum LoadCause {
     /// A call failed.
     #[error("{0}")]
     Call(#[source] GuestError),
+}
+
+/// Why a guest could not be compiled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CompileCause {
+    /// Not valid, or it uses a WebAssembly feature that is off: the compiler's words.
+    #[error("{0}")]
+    Invalid(String),
+    /// The compiler was killed.
+    #[error("it took longer than {} ms (limit compile_deadline)", .limit.as_millis())]
+    Deadline {
+        /// The limit.
+        limit: Duration,
+    },
+    /// The compiler's memory, or the code that it made.
+    #[error("it took more than {limit} bytes of memory (limit compile_memory)")]
+    Memory {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The compiler ended on its own, which a component should not be able to bring about.
+    #[error("the compiler failed on it, please report this: {0}")]
+    Ended(String),
+    /// There is no process to compile in.
+    #[error("no process to compile it in: {0}")]
+    Worker(String),
+    /// What the compiler gave back is not for this engine.
+    #[error("its machine code cannot be used: {0}")]
+    Code(String),
 }
 
 /// What a guest was doing.

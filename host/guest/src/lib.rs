@@ -47,10 +47,11 @@ mod state;
 mod ticker;
 mod trial;
 mod wasi;
+mod worker;
 mod worlds;
 
 pub use engine::engine_settings;
-pub use error::{Cause, GuestError, LoadCause, LoadError, Phase, RuntimeError, Stage};
+pub use error::{Cause, CompileCause, GuestError, LoadCause, LoadError, Phase, RuntimeError, Stage};
 pub use inspect::Inspection;
 pub use limits::Limits;
 pub use load::Loaded;
@@ -60,4 +61,5 @@ pub use policy::UsbPolicy;
 pub use runtime::{Options, Runtime};
 pub use source::{Source, read_trusted};
 pub use trial::{DriverTrial, Trial};
+pub use worker::{Compiler, take_over};
 pub use worlds::v0_1_0::{driver, usb};

@@ -64,6 +64,10 @@ pub struct Limits {
     pub steps: u64,
     /// Bytes of a component file.
     pub component: u64,
+    /// Wall time of compiling one component.
+    pub compile_deadline: Duration,
+    /// Bytes of memory for compiling one component, and of the machine code that comes of it.
+    pub compile_memory: u64,
     /// Bytes of the compiled-code cache.
     pub cache: u64,
 }
@@ -203,6 +207,25 @@ pub const TABLE: &[Limit] = &[
     row!("arguments", arguments, "words", 4096, 1, 65_536, "the answer is refused"),
     row!("steps", steps, "steps", 64, 1, 1024, "the answer is refused"),
     row!("component", component, "bytes", 64 * MIB, 64 * KIB, 256 * MIB, "the file is not loaded"),
+    // Less than the minute that an agent waits for a plugin to start: the last good guest then has time left.
+    row!(
+        "compile_deadline",
+        compile_deadline,
+        ms,
+        45_000,
+        100,
+        600_000,
+        "the compiler is killed; the guest is not loaded"
+    ),
+    row!(
+        "compile_memory",
+        compile_memory,
+        "bytes",
+        2048 * MIB,
+        64 * MIB,
+        16_384 * MIB,
+        "the compiler ends; the guest is not loaded"
+    ),
     row!("cache", cache, "bytes", 256 * MIB, 0, 4096 * MIB, "the entries not used for longest are deleted"),
 ];
 
@@ -239,6 +262,8 @@ impl Default for Limits {
             arguments: 0,
             steps: 0,
             component: 0,
+            compile_deadline: none,
+            compile_memory: 0,
             cache: 0,
         };
         for row in TABLE {

@@ -9,10 +9,11 @@ use wasmtime::component::Component;
 
 use crate::call::Callee;
 use crate::driver::DriverDescription;
-use crate::error::{LoadCause, LoadError, Stage, short};
+use crate::error::{CompileCause, LoadCause, LoadError, Stage, short};
 use crate::guest::Guest;
 use crate::identity::{Identity, digest};
 use crate::journal::clean;
+use crate::limits::Limits;
 use crate::logic::{self, DriverLogic};
 use crate::outline::{Outline, World};
 use crate::policy::{self, UsbPolicy};
@@ -22,7 +23,7 @@ use crate::trial::{self, DriverTrial, Trial};
 use crate::usb::Description;
 use crate::worlds::v0_1_0::bindings::UsbPluginPre;
 use crate::worlds::v0_1_0::driver_bindings::DriverPluginPre;
-use crate::{about, compiled};
+use crate::{about, cache, compiled};
 
 /// A guest that was checked, compiled and asked who it is, but not tried: see [`Loaded::activate`] and [`Loaded::activate_driver`].
 #[derive(Debug)]
@@ -90,7 +91,7 @@ impl Runtime {
         let imports = outline.imports.clone();
 
         *stage = Stage::Compile;
-        let component = self.compiled(bytes, &digest, limits.cache, &mut found.compiling)?;
+        let component = self.compiled(bytes, &digest, &limits, &mut found.compiling)?;
 
         *stage = Stage::Link;
         let link = |why: wasmtime::Error| LoadCause::Link(clean(&format!("{why:#}"), 1024).0);
@@ -133,7 +134,7 @@ impl Runtime {
         &self,
         bytes: &[u8],
         digest: &str,
-        most: u64,
+        limits: &Limits,
         compiling: &mut Option<Duration>,
     ) -> Result<Component, LoadCause> {
         let shared = &self.0;
@@ -141,11 +142,18 @@ impl Runtime {
             return Ok(component);
         }
         let start = Instant::now();
-        let component =
-            compiled::compile(&shared.engine, bytes).map_err(|why| LoadCause::Compile(clean(&why, 1024).0))?;
+        let code = match &shared.compiler {
+            Some(compiler) => compiler.compile(shared.memory, bytes, limits),
+            None => compiled::compile(&shared.engine, bytes).map_err(|why| CompileCause::Invalid(clean(&why, 1024).0)),
+        };
+        let code = code.map_err(LoadCause::Compile)?;
         *compiling = Some(start.elapsed());
-        shared.cache.store(digest, &component, most);
-        Ok(component)
+        shared.cache.store(digest, &code, limits.cache);
+        // Mapped from the cache it takes no memory of this process until it runs.
+        match shared.cache.load(&shared.engine, digest) {
+            Some(component) => Ok(component),
+            None => cache::fresh(&shared.engine, &code).map_err(|why| LoadCause::Compile(CompileCause::Code(why))),
+        }
     }
 }
 

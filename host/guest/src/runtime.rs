@@ -16,6 +16,7 @@ use crate::outline::{Grant, Import};
 use crate::state::State;
 use crate::ticker::Ticker;
 use crate::wasi;
+use crate::worker::Compiler;
 use crate::worlds::v0_1_0::bindings::yurt::plugin::log;
 
 /// How guests are run.
@@ -23,6 +24,8 @@ use crate::worlds::v0_1_0::bindings::yurt::plugin::log;
 pub struct Options {
     /// Where compiled guests are kept; made 0700 when it is needed. None: they are compiled each time.
     pub cache_dir: Option<PathBuf>,
+    /// Who compiles guests. None: threads of this process, which nothing can end; that is for programs whose guests are their own.
+    pub compiler: Option<Compiler>,
     /// What guests may use.
     pub limits: Limits,
     /// Users beside root whose files may be loaded; by default the plugin's own.
@@ -31,7 +34,8 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { cache_dir: None, limits: Limits::default(), trusted_uids: vec![rustix::process::geteuid().as_raw()] }
+        let trusted_uids = vec![rustix::process::geteuid().as_raw()];
+        Options { cache_dir: None, compiler: None, limits: Limits::default(), trusted_uids }
     }
 }
 
@@ -48,6 +52,7 @@ pub(crate) struct Shared {
     linker_with_wasi: OnceLock<Linker<State>>,
     pub(crate) ticker: Ticker,
     pub(crate) cache: Cache,
+    pub(crate) compiler: Option<Compiler>,
     pub(crate) trusted_uids: Vec<u32>,
     pub(crate) places: Places,
     limits: RwLock<Arc<Limits>>,
@@ -67,6 +72,7 @@ impl Runtime {
             linker_with_wasi: OnceLock::new(),
             ticker,
             cache,
+            compiler: options.compiler,
             trusted_uids: options.trusted_uids,
             places: Places { free: Mutex::new(engine::PLACES), freed: Condvar::new() },
             limits: RwLock::new(Arc::new(options.limits)),

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use yurt_guest::{DriverLogic, DriverTrial, LoadError, Loaded, Options, Runtime, Source, Trial, UsbPolicy, World};
+use yurt_guest::{Compiler, DriverLogic, DriverTrial, LoadError, Loaded, Options, Runtime, Source, Trial, UsbPolicy, World};
 use yurt_nomad::config::from_msgpack;
 use yurt_nomad::schema::Spec;
 
@@ -167,7 +167,8 @@ fn admitted(runtime: &Runtime, source: &Source, kept: &Kept) -> Result<(Plugin, 
 /// an agent waits for a launch for a minute at most.
 pub(crate) fn prepared(component: &Path, places: &Places) -> Result<(), String> {
     places.prepare().map_err(|why| format!("the state directory cannot be used: {why}"))?;
-    let options = Options { cache_dir: Some(places.cache()), ..Options::default() };
+    let options =
+        Options { cache_dir: Some(places.cache()), compiler: Some(Compiler::this_program()), ..Options::default() };
     let runtime = Runtime::new(options).map_err(|why| why.to_string())?;
     activate(&runtime, &Source::File(component.to_owned())).map(drop)
 }

@@ -28,6 +28,10 @@ use std::process::ExitCode;
 use yurt_go_plugin::server::{Invocation, invocation};
 
 fn main() -> ExitCode {
+    // Before anything of this process is touched: it may have been started to compile a guest, within bounds of its own.
+    if let Some(status) = yurt_guest::take_over() {
+        return status;
+    }
     match invocation(&yurt_nomad::HANDSHAKE) {
         Ok(Invocation::Plugin(environment)) => plugin::run(environment),
         Ok(Invocation::Person) => cli::run(),

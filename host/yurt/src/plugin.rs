@@ -10,7 +10,7 @@ use std::sync::Arc;
 use clap::Parser;
 use yurt_go_plugin::log;
 use yurt_go_plugin::server::{Environment, ServeOptions, serve};
-use yurt_guest::{Options, Runtime, Source};
+use yurt_guest::{Compiler, Options, Runtime, Source};
 use yurt_usb::Roots;
 
 use crate::choice::{self, Named, Plugin};
@@ -65,8 +65,9 @@ fn try_run(environment: Environment) -> Result<(), String> {
     } else {
         log.fall_back_to(places.log());
     }
-    let runtime = Runtime::new(Options { cache_dir: Some(places.cache()), ..Options::default() })
-        .map_err(|why| why.to_string())?;
+    let options =
+        Options { cache_dir: Some(places.cache()), compiler: Some(Compiler::this_program()), ..Options::default() };
+    let runtime = Runtime::new(options).map_err(|why| why.to_string())?;
     let source = choice::source(&named, arguments.guest.as_deref())?;
     let chosen = choice::load(&runtime, &source, &places)?;
     if let Some(why) = &chosen.instead_of {

@@ -8,13 +8,12 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use serde_json::{Value, json};
 use yurt_guest::usb::Description;
-use yurt_guest::{Options, Runtime, Source, World};
+use yurt_guest::{Runtime, Source, World};
 
 use super::answers::answers;
 use super::cases::{self, Case};
 use super::lines;
 use crate::choice::{self, Plugin};
-use crate::cli::demo;
 use crate::cli::term::{Out, Style};
 
 #[derive(Debug, Args)]
@@ -34,8 +33,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let component = component(&arguments.guest)?;
     let mut out = Out::new();
     let progress = out.progress("the guest is compiled and asked");
-    let runtime =
-        Runtime::new(Options { cache_dir: demo::cache(), ..Options::default() }).map_err(|why| anyhow!("{why}"))?;
+    let runtime = super::runtime()?;
     let (served, logged) = lines::of(|| served(&runtime, &component));
     progress.finish_and_clear();
     // What it said before it failed is often the better explanation.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{anyhow, bail};
 use clap::Args;
 use serde_json::json;
-use yurt_guest::{Grant, Import, Inspection, Options, Runtime, Source};
+use yurt_guest::{Grant, Import, Inspection, Source};
 
 use crate::choice;
 use crate::cli::term::{Out, Style};
@@ -35,7 +35,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let source = source(&arguments.guest)?;
     let mut out = Out::new();
     let progress = out.progress("the guest is compiled and asked");
-    let runtime = Runtime::new(Options::default()).map_err(|why| anyhow!("{why}"))?;
+    let runtime = super::runtime()?;
     let mut found = runtime.inspect(&source);
     let verdict = match (found.loaded.take(), &found.refused) {
         (Some(loaded), _) => choice::ready(loaded).map(drop).map_err(|why| why.to_string()),

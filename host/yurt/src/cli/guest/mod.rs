@@ -17,7 +17,9 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use clap::Subcommand;
+use yurt_guest::{Compiler, Options, Runtime};
 
+use crate::cli::demo;
 use crate::exchange::Request;
 
 #[derive(Debug, Subcommand)]
@@ -58,6 +60,13 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<ExitCode> {
         Verb::Approve(arguments) => running::run(arguments, Request::Approve),
         Verb::Rollback(arguments) => running::run(arguments, Request::Rollback),
     }
+}
+
+/// Guests run as in a plugin, and are compiled as there.
+fn runtime() -> anyhow::Result<Runtime> {
+    let options =
+        Options { cache_dir: demo::cache(), compiler: Some(Compiler::this_program()), ..Options::default() };
+    Runtime::new(options).map_err(|why| anyhow!("{why}"))
 }
 
 /// What a build of a guest's folder makes: `acme/acme.wasm`.
