@@ -11,6 +11,8 @@ use crate::wasi;
 
 /// What this host speaks: any `0.1.x`.
 const CONTRACT: (u64, u64) = (0, 1);
+/// Imports, and exports, that a component may have: ten times what the largest toolchain asks for.
+const NAMES: usize = 512;
 /// Names listed before a sentence gets too long.
 const LISTED: usize = 8;
 
@@ -126,11 +128,13 @@ impl Outline {
                         let kind = ComponentExternalKind::Instance;
                         let grant = if import.ty.kind() == kind { grant(import.name.name) } else { Grant::Missing };
                         outline.imports.push(Import { name: import.name.name.to_owned(), grant });
+                        few(outline.imports.len(), "imports")?;
                     }
                 }
                 Payload::ComponentExportSection(section) => {
                     for export in section {
                         outline.exports.push(export.map_err(broken)?.name.name.to_owned());
+                        few(outline.exports.len(), "exports")?;
                     }
                 }
                 Payload::End(_) => return Ok(outline),
@@ -203,6 +207,14 @@ impl Outline {
             wasi::PACKAGES.join(",")
         )))
     }
+}
+
+/// Names are compared with each other and with the contract's, so there is an end to them.
+fn few(names: usize, what: &str) -> Result<(), LoadCause> {
+    if names <= NAMES {
+        return Ok(());
+    }
+    Err(LoadCause::NotAComponent(format!("it has more than {NAMES} {what}, and no guest needs so many")))
 }
 
 fn speaks(version: &Version) -> bool {

@@ -6,7 +6,6 @@
 #[path = "guests/make.rs"]
 mod make;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -26,6 +25,7 @@ const TESTS: &[Test] = &[
         one_that_takes_too_long_is_killed_and_the_next_compiles,
     ),
     ("one_that_takes_too_much_memory_ends_without_us", one_that_takes_too_much_memory_ends_without_us),
+    ("bombs_of_names_types_and_functions_end_as_values", bombs_of_names_types_and_functions_end_as_values),
     ("a_worker_is_not_for_people", a_worker_is_not_for_people),
 ];
 
@@ -106,31 +106,9 @@ fn what_the_compiler_says_is_told() {
     assert!(said.contains("offset"), "{said}");
 }
 
-/// A function whose blocks all hang together: the time to place its values grows faster than its size.
 fn slow() -> Vec<u8> {
     static MADE: OnceLock<Vec<u8>> = OnceLock::new();
-    MADE.get_or_init(|| many_loops(40, 1500)).clone()
-}
-
-fn many_loops(functions: usize, blocks: usize) -> Vec<u8> {
-    let mut text = String::new();
-    for function in 0..functions {
-        write!(text, "(func $slow{function} (param i32) (result i32)").unwrap();
-        for local in 0..64 {
-            write!(text, "(local $l{local} i32)").unwrap();
-        }
-        for block in 0..blocks {
-            let (a, b, c) = (block % 64, (block * 7 + 1) % 64, (block * 13 + 5) % 64);
-            write!(
-                text,
-                "(loop $again{block} (local.set $l{a} (i32.add (i32.mul (local.get $l{b}) (local.get 0)) (local.get $l{c}))) \
-                 (br_if $again{block} (i32.xor (local.get $l{a}) (local.get $l{c}))))"
-            )
-            .unwrap();
-        }
-        text.push_str("(local.get $l3))");
-    }
-    Guest::new(&text).component()
+    MADE.get_or_init(|| Guest::slow_to_compile().component()).clone()
 }
 
 fn one_that_takes_too_long_is_killed_and_the_next_compiles() {
@@ -149,6 +127,54 @@ fn one_that_takes_too_much_memory_ends_without_us() {
     let why = refused(Limits { compile_memory: limit, ..Limits::default() }, slow());
     assert!(matches!(&*why.cause, LoadCause::Compile(CompileCause::Memory { limit: hit }) if *hit == limit), "{why}");
     assert!(children().is_empty());
+}
+
+/// A component of this text that seems to be a guest until its types are looked at.
+fn raw(text: &str) -> Vec<u8> {
+    let export = "(instance $none) (export \"yurt:plugin/usb-policy@0.1.0\" (instance $none))";
+    wat::parse_str(format!("(component {text} {export})")).unwrap()
+}
+
+fn bombs_of_names_types_and_functions_end_as_values() {
+    let many = |range: std::ops::Range<u32>, one: &dyn Fn(u32) -> String| range.map(one).collect::<String>();
+    let doubled = |depth| {
+        let first = "(type $t0 (tuple u32 u32))";
+        first.to_owned() + &many(1..depth, &|at| format!("(type $t{at} (tuple $t{0} $t{0}))", at - 1))
+    };
+    let bombs = [
+        (
+            "imports",
+            raw(&many(0..2_000, &|at| format!("(import \"wasi:cli/x{at}@0.2.0\" (instance))"))),
+            Stage::Component,
+        ),
+        (
+            "exports",
+            raw(&("(instance $all)".to_owned() + &many(0..2_000, &|at| format!("(export \"x{at}\" (instance $all))")))),
+            Stage::Component,
+        ),
+        ("types that double too often", raw(&doubled(64)), Stage::Compile),
+        ("types that double", raw(&(doubled(18) + "(type (func (param \"all\" $t17)))")), Stage::Link),
+        ("many types", raw(&many(0..10_000, &|at| format!("(type (record (field \"f{at}\" u32)))"))), Stage::Link),
+        ("core types", raw(&format!("(core module {})", "(type (func (param i32)))".repeat(50_000))), Stage::Link),
+        ("functions", raw(&format!("(core module {})", "(func)".repeat(50_000))), Stage::Link),
+        ("modules", raw(&"(core module (func))".repeat(1_000)), Stage::Link),
+        ("nests", raw(&("(component ".repeat(80) + &")".repeat(80))), Stage::Link),
+    ];
+    let limits = Limits { compile_deadline: Duration::from_secs(3), ..Limits::default() };
+    let runtime = Runtime::new(Options { limits, ..options() }).unwrap();
+    for (what, component, stage) in bombs {
+        let (size, start) = (component.len(), Instant::now());
+        let why = runtime.open(&embedded(component)).unwrap_err();
+        println!("{what}: {size} bytes, {:?}: {why}", start.elapsed());
+        let contained =
+            matches!(&*why.cause, LoadCause::Compile(CompileCause::Deadline { .. } | CompileCause::Memory { .. }));
+        assert!(contained || why.stage == stage, "{what}: {why}");
+        assert!(!matches!(&*why.cause, LoadCause::Compile(CompileCause::Ended(_))), "{what}: {why}");
+        assert!(why.to_string().len() < 1500, "{what}: {why}");
+    }
+    assert!(children().is_empty());
+    runtime.set_limits(Limits::default());
+    runtime.open(&embedded(Guest::quiet().component())).unwrap();
 }
 
 fn a_worker_is_not_for_people() {

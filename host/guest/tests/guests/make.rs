@@ -85,6 +85,27 @@ impl Guest {
         Guest::new("")
     }
 
+    /// Behaves, but its functions take a compiler seconds and hundreds of megabytes.
+    pub(crate) fn slow_to_compile() -> Guest {
+        use std::fmt::Write as _;
+        let mut text = String::new();
+        for function in 0..40 {
+            let locals = "(local i32)".repeat(64);
+            write!(text, "(func $slow{function} (param i32) (result i32) {locals}").unwrap();
+            for at in 0..1500 {
+                let (to, from, other) = (at % 64 + 1, (at * 7 + 1) % 64 + 1, (at * 13 + 5) % 64 + 1);
+                write!(
+                    text,
+                    "(loop (local.set {to} (i32.add (i32.mul (local.get {from}) (local.get 0)) (local.get {other})))
+                     (br_if 0 (i32.xor (local.get {to}) (local.get {other}))))"
+                )
+                .unwrap();
+            }
+            text.push_str("(local.get 3))\n");
+        }
+        Guest::new(&text)
+    }
+
     /// A driver that refuses the task of its trial by asking to look at nothing, and does its worst about any other: the id of its
     /// trial's begins with eight zeros.
     pub(crate) fn later_than_its_trial(mut self) -> Guest {

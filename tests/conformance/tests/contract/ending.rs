@@ -140,7 +140,7 @@ fn stay_open(pid: u32) -> Vec<(u32, PathBuf)> {
     open
 }
 
-fn children_of(parent: u32) -> Vec<u32> {
+pub(crate) fn children_of(parent: u32) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").unwrap();
     processes
         .filter_map(|entry| {

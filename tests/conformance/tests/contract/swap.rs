@@ -200,6 +200,68 @@ async fn a_candidate_that_fails_any_stage_changes_nothing_and_status_says_why() 
 }
 
 #[tokio::test]
+async fn a_guest_that_takes_too_long_to_compile_is_refused_in_one_sentence_while_the_plugin_serves_on() {
+    let config = "yurt {\n settle = \"20ms\"\n limits {\n compile_deadline = 500\n }\n}";
+    let mut served = served(acme(&version("alpha").component()), config).await;
+    replace(&file(&served.place), &Guest::slow_to_compile().component());
+    let compiling = std::thread::spawn({
+        let pid = served.process.pid();
+        move || worker_of(pid)
+    });
+    // Neither before nor after it is there anything to be noticed.
+    let attempt = loop {
+        assert_eq!(served.reserved(&["thing-1"]).await, "alpha");
+        let status = served.status();
+        if let Some(last) = status["attempts"].as_array().unwrap().last().filter(|last| last["outcome"] == "refused") {
+            break last.clone();
+        }
+    };
+    let reason = attempt["reason"].as_str().unwrap();
+    assert!(
+        reason.ends_with(
+            "refused at stage compile: it cannot be compiled: it took longer than 500 ms (limit compile_deadline)"
+        ),
+        "{reason}"
+    );
+    let worker = compiling.join().unwrap();
+    assert!(worker.environment.is_empty(), "{worker:?}");
+    assert!(worker.files.iter().all(|number| *number <= 2), "{worker:?}");
+    assert!(!Path::new(&format!("/proc/{}", worker.pid)).exists(), "{worker:?}");
+    assert_eq!(served.reserved(&["thing-2"]).await, "alpha");
+    stays_open(&mut served.offers).await;
+}
+
+/// A process that compiles for a plugin.
+#[derive(Debug)]
+struct Worker {
+    pid: u32,
+    environment: Vec<u8>,
+    /// Numbers of its open files.
+    files: Vec<u32>,
+}
+
+/// The next one of this plugin, once it compiles.
+fn worker_of(plugin: u32) -> Worker {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < end, "no worker");
+        for pid in crate::ending::children_of(plugin) {
+            let read = |what: &str| fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+            if !read("comm").starts_with(b"yurt-compiler") {
+                continue;
+            }
+            let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+            let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+            let files = files.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect::<Vec<u32>>();
+            if threads > 1 && !files.is_empty() {
+                return Worker { pid, environment: read("environ"), files };
+            }
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[tokio::test]
 async fn a_schema_may_grow_and_not_shrink() {
     let schema = |keys: &[&str]| {
         let keys: String = keys.iter().map(|key| format!("attr \"{key}\" {{\n type = string\n}}\n")).collect();
