@@ -124,7 +124,7 @@ async fn it_starts_no_process_and_no_process_could_inherit_its_pipes() {
 }
 
 /// The open files of a process that a program it starts would inherit.
-fn stay_open(pid: u32) -> Vec<(u32, PathBuf)> {
+pub(crate) fn stay_open(pid: u32) -> Vec<(u32, PathBuf)> {
     let mut open = Vec::new();
     for entry in std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap() {
         let entry = entry.unwrap();

@@ -15,6 +15,7 @@ use yurt_nomad::device::{Group, Health};
 use yurt_usb::sim::{Bus, models};
 
 use crate::agents::{evaluated, ids, instances, stays_open, until};
+use crate::ending::{children_of, stay_open};
 use crate::guests::{acme, file, put};
 use crate::make::Guest;
 use crate::offering::{Offered, SORRY, describes_itself, offered, reserves_after};
@@ -201,7 +202,7 @@ async fn a_candidate_that_fails_any_stage_changes_nothing_and_status_says_why() 
 
 #[tokio::test]
 async fn a_guest_that_takes_too_long_to_compile_is_refused_in_one_sentence_while_the_plugin_serves_on() {
-    let config = "yurt {\n settle = \"20ms\"\n limits {\n compile_deadline = 500\n }\n}";
+    let config = "yurt {\n settle = \"20ms\"\n limits {\n compile_deadline = 1000\n }\n}";
     let mut served = served(acme(&version("alpha").component()), config).await;
     replace(&file(&served.place), &Guest::slow_to_compile().component());
     let compiling = std::thread::spawn({
@@ -219,13 +220,15 @@ async fn a_guest_that_takes_too_long_to_compile_is_refused_in_one_sentence_while
     let reason = attempt["reason"].as_str().unwrap();
     assert!(
         reason.ends_with(
-            "refused at stage compile: it cannot be compiled: it took longer than 500 ms (limit compile_deadline)"
+            "refused at stage compile: it cannot be compiled: it took longer than 1000 ms (limit compile_deadline)"
         ),
         "{reason}"
     );
     let worker = compiling.join().unwrap();
     assert!(worker.environment.is_empty(), "{worker:?}");
-    assert!(worker.files.iter().all(|number| *number <= 2), "{worker:?}");
+    // Whoever started these tests may have left something open for everybody.
+    let inherited: Vec<u32> = stay_open(served.process.pid()).into_iter().map(|(number, _)| number).collect();
+    assert!(worker.files.iter().all(|number| *number <= 2 || inherited.contains(number)), "{worker:?}");
     assert!(!Path::new(&format!("/proc/{}", worker.pid)).exists(), "{worker:?}");
     assert_eq!(served.reserved(&["thing-2"]).await, "alpha");
     stays_open(&mut served.offers).await;
@@ -245,15 +248,14 @@ fn worker_of(plugin: u32) -> Worker {
     let end = Instant::now() + PATIENCE;
     loop {
         assert!(Instant::now() < end, "no worker");
-        for pid in crate::ending::children_of(plugin) {
+        for pid in children_of(plugin) {
             let read = |what: &str| fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
             if !read("comm").starts_with(b"yurt-compiler") {
                 continue;
             }
-            let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
             let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
             let files = files.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect::<Vec<u32>>();
-            if threads > 1 && !files.is_empty() {
+            if !files.is_empty() {
                 return Worker { pid, environment: read("environ"), files };
             }
         }

@@ -14,10 +14,11 @@ mod toolchain;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Subcommand;
-use yurt_guest::{Compiler, Options, Runtime};
+use yurt_guest::{Compiler, Limits, Options, Runtime};
 
 use crate::cli::demo;
 use crate::exchange::Request;
@@ -62,10 +63,11 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Guests run as in a plugin, and are compiled as there.
+/// Guests run as in a plugin, and are compiled as there; but no agent waits, and whoever does can end it.
 fn runtime() -> anyhow::Result<Runtime> {
+    let limits = Limits { compile_deadline: Duration::from_secs(600), ..Limits::default() };
     let options =
-        Options { cache_dir: demo::cache(), compiler: Some(Compiler::this_program()), ..Options::default() };
+        Options { cache_dir: demo::cache(), compiler: Some(Compiler::this_program()), limits, ..Options::default() };
     Runtime::new(options).map_err(|why| anyhow!("{why}"))
 }
 
