@@ -8,5 +8,6 @@ mod driver;
 mod hostile;
 mod load;
 mod log;
+#[allow(dead_code)]
 mod make;
 mod python;

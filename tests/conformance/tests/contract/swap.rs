@@ -231,7 +231,7 @@ async fn a_guest_that_takes_too_long_to_compile_is_refused_in_one_sentence_while
     assert!(worker.files.iter().all(|number| *number <= 2 || inherited.contains(number)), "{worker:?}");
     assert!(!Path::new(&format!("/proc/{}", worker.pid)).exists(), "{worker:?}");
     assert_eq!(served.reserved(&["thing-2"]).await, "alpha");
-    stays_open(&mut served.offers).await;
+    assert_eq!(served.status()["turn"], 2, "SetConfig was the second");
 }
 
 /// A process that compiles for a plugin.
