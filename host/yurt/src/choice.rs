@@ -3,8 +3,11 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use yurt_guest::{Compiler, DriverLogic, DriverTrial, LoadError, Loaded, Options, Runtime, Source, Trial, UsbPolicy, World};
+use yurt_guest::{
+    Compiler, DriverLogic, DriverTrial, Limits, LoadError, Loaded, Options, Runtime, Source, Trial, UsbPolicy, World,
+};
 use yurt_nomad::config::from_msgpack;
 use yurt_nomad::schema::Spec;
 
@@ -167,10 +170,15 @@ fn admitted(runtime: &Runtime, source: &Source, kept: &Kept) -> Result<(Plugin, 
 /// an agent waits for a launch for a minute at most.
 pub(crate) fn prepared(component: &Path, places: &Places) -> Result<(), String> {
     places.prepare().map_err(|why| format!("the state directory cannot be used: {why}"))?;
-    let options =
-        Options { cache_dir: Some(places.cache()), compiler: Some(Compiler::this_program()), ..Options::default() };
-    let runtime = Runtime::new(options).map_err(|why| why.to_string())?;
+    let runtime = patient(Some(places.cache()))?;
     activate(&runtime, &Source::File(component.to_owned())).map(drop)
+}
+
+/// Guests run as in a plugin, and are compiled as there; but no agent waits, and the person who does can end it.
+pub(crate) fn patient(cache_dir: Option<PathBuf>) -> Result<Runtime, String> {
+    let limits = Limits { compile_deadline: Duration::from_secs(600), ..Limits::default() };
+    let options = Options { cache_dir, compiler: Some(Compiler::this_program()), limits, ..Options::default() };
+    Runtime::new(options).map_err(|why| why.to_string())
 }
 
 fn activate(runtime: &Runtime, source: &Source) -> Result<Plugin, String> {

@@ -14,12 +14,12 @@ mod toolchain;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Subcommand;
-use yurt_guest::{Compiler, Limits, Options, Runtime};
+use yurt_guest::Runtime;
 
+use crate::choice;
 use crate::cli::demo;
 use crate::exchange::Request;
 
@@ -63,12 +63,8 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Guests run as in a plugin, and are compiled as there; but no agent waits, and whoever does can end it.
 fn runtime() -> anyhow::Result<Runtime> {
-    let limits = Limits { compile_deadline: Duration::from_secs(600), ..Limits::default() };
-    let options =
-        Options { cache_dir: demo::cache(), compiler: Some(Compiler::this_program()), limits, ..Options::default() };
-    Runtime::new(options).map_err(|why| anyhow!("{why}"))
+    choice::patient(demo::cache()).map_err(|why| anyhow!("{why}"))
 }
 
 /// What a build of a guest's folder makes: `acme/acme.wasm`.
