@@ -95,6 +95,16 @@ impl Cache {
         trim(dir, most);
     }
 
+    /// Deletes the compiled form of this guest, as there is better.
+    pub(crate) fn forget(&self, digest: &str) {
+        let Some(dir) = self.dir.as_deref().filter(|dir| ours(dir).is_ok()) else { return };
+        let prefix = self.prefix(digest);
+        for path in entries(dir).filter(|path| name(path).is_some_and(|name| name.starts_with(&prefix))) {
+            // What stays is trimmed when there is too much.
+            drop(fs::remove_file(&path));
+        }
+    }
+
     fn write(&self, dir: &Path, digest: &str, bytes: &[u8]) -> Result<(), String> {
         let broken = |why: io::Error| format!("{}: {why}", dir.display());
         if !dir.exists() {

@@ -17,6 +17,7 @@ use crate::prints::Print;
 use crate::runtime::Shared;
 use crate::state::{Refused, State};
 use crate::ticker::{Deadline, DeadlinePassed};
+use crate::tier::Tier;
 
 /// Longest text taken over from wasmtime or a panic, in bytes.
 const TEXT: usize = 512;
@@ -56,6 +57,7 @@ impl Callee {
     pub(crate) fn call<I, R>(
         &self,
         kind: &Kind,
+        tier: &Tier,
         instance: impl FnOnce(&mut Store<State>) -> wasmtime::Result<I>,
         function: impl FnOnce(&I, &mut Store<State>) -> wasmtime::Result<R>,
         check: impl FnOnce(&R, &Limits) -> Result<(), Cause>,
@@ -71,10 +73,10 @@ impl Callee {
         let Some(_place) = self.shared.places.take(deadline) else {
             return Err(failed((Phase::Waiting, Cause::Busy { places: PLACES, limit: deadline })));
         };
-        let _ticking = self.shared.ticker.run();
+        let _ticking = tier.ticker.run();
         // A panic here would be a fault of ours or wasmtime's; it must not become the plugin's death.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let mut store = self.store(&limits, deadline);
+            let mut store = store(tier, &limits, deadline);
             let outcome = match instance(&mut store) {
                 Ok(instance) => function(&instance, &mut store).map_err(|why| (Phase::Call, why)),
                 Err(why) => Err((Phase::Instantiate, why)),
@@ -89,15 +91,6 @@ impl Callee {
         Ok(answer)
     }
 
-    fn store(&self, limits: &Limits, deadline: Duration) -> Store<State> {
-        let mut store = Store::new(&self.shared.engine, State::new(limits));
-        store.limiter(|state| &mut state.usage);
-        store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
-        store.set_hostcall_fuel(usize::try_from(limits.transfer).unwrap_or(usize::MAX));
-        Deadline::after(deadline).arm(&mut store);
-        store
-    }
-
     fn log(&self, state: State, call: &'static str) {
         let State { mut journal, wasi, .. } = state;
         for (to, line) in wasi.printed() {
@@ -105,6 +98,15 @@ impl Callee {
         }
         journal.emit(&self.identity.name, &self.identity.version, call);
     }
+}
+
+fn store(tier: &Tier, limits: &Limits, deadline: Duration) -> Store<State> {
+    let mut store = Store::new(&tier.engine, State::new(limits));
+    store.limiter(|state| &mut state.usage);
+    store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
+    store.set_hostcall_fuel(usize::try_from(limits.transfer).unwrap_or(usize::MAX));
+    Deadline::after(deadline).arm(&mut store);
+    store
 }
 
 fn cause(why: &wasmtime::Error, phase: Phase, store: &Store<State>, limits: &Limits, kind: &Kind) -> Cause {
@@ -163,8 +165,9 @@ mod tests {
         let policy = runtime.open(&source).unwrap().activate(&Trial::default()).unwrap();
         for _ in 0..=PLACES {
             let callee = &policy.guest.callee;
+            let tier = &policy.code.now().tier;
             let outcome: Result<(), _> =
-                callee.call(&GROUP, |_| Ok(()), |(), _| panic!("of the test's making"), |(), _| Ok(()));
+                callee.call(&GROUP, tier, |_| Ok(()), |(), _| panic!("of the test's making"), |(), _| Ok(()));
             assert_eq!(*outcome.unwrap_err().cause(), Cause::HostPanic("of the test's making".into()));
         }
         assert_eq!(policy.check_config("{}").unwrap(), []);

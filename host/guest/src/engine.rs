@@ -1,11 +1,13 @@
-//! The one engine of a process: what WebAssembly may do here, and where instances live.
+//! Engines: what WebAssembly may do here, who makes its machine code, and where instances live.
 //!
 //! Instances come from a small pool of pre-reserved memories, since a fresh instance per call is the rule (µs instead of tens of µs).
 //! The pool is address space only; pages are touched when a guest touches them. Where address space is limited, each instance maps its own
 //! memory, and where even that is too much, with bounds checks instead of guard regions.
 
 use rustix::process::{Resource, getrlimit};
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy, WasmBacktraceDetails,
+};
 
 use crate::error::RuntimeError;
 
@@ -46,23 +48,52 @@ impl Memory {
     }
 }
 
+/// Who translates WebAssembly to machine code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Translator {
+    /// Well, in seconds where a guest brings an interpreter.
+    Cranelift,
+    /// Five to ten times sooner, and not well.
+    Winch,
+}
+
+impl Translator {
+    /// What a worker is told of it, and people.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Translator::Cranelift => "cranelift",
+            Translator::Winch => "winch",
+        }
+    }
+
+    pub(crate) fn from_word(word: &str) -> Option<Translator> {
+        [Translator::Cranelift, Translator::Winch].into_iter().find(|translator| translator.word() == word)
+    }
+}
+
 /// One that only compiles, for engines with this memory: where instances live is nothing to machine code, but a pool is memory.
-pub(crate) fn compiling(memory: Memory) -> wasmtime::Result<Engine> {
-    let mut config = config(memory);
+pub(crate) fn compiling(translator: Translator, memory: Memory) -> wasmtime::Result<Engine> {
+    let mut config = config(translator, memory);
     config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
     Engine::new(&config)
+}
+
+/// One for what Winch made, beside an engine with this memory. It serves for seconds: no second pool is made for that.
+pub(crate) fn winch(beside: Memory) -> wasmtime::Result<(Engine, Memory)> {
+    let memory = if beside == Memory::Pool { Memory::Mapped } else { beside };
+    Ok((Engine::new(&config(Translator::Winch, memory))?, memory))
 }
 
 /// The best of the three that this process has the address space for.
 pub(crate) fn engine() -> Result<(Engine, Memory), RuntimeError> {
     let space = getrlimit(Resource::As).current.unwrap_or(u64::MAX);
     if space >= POOL_SPACE
-        && let Ok(engine) = Engine::new(&config(Memory::Pool))
+        && let Ok(engine) = Engine::new(&config(Translator::Cranelift, Memory::Pool))
     {
         return Ok((engine, Memory::Pool));
     }
     let memory = if space >= INSTANCE_SPACE { Memory::Mapped } else { Memory::Small };
-    match Engine::new(&config(memory)) {
+    match Engine::new(&config(Translator::Cranelift, memory)) {
         Ok(engine) => Ok((engine, memory)),
         Err(why) => Err(RuntimeError::Engine(format!("{why:#}"))),
     }
@@ -70,12 +101,16 @@ pub(crate) fn engine() -> Result<(Engine, Memory), RuntimeError> {
 
 /// The settings of the engine that guests usually run in, for measuring bare wasmtime beside it.
 pub fn engine_settings() -> Config {
-    config(Memory::Pool)
+    config(Translator::Cranelift, Memory::Pool)
 }
 
-fn config(memory: Memory) -> Config {
+fn config(translator: Translator, memory: Memory) -> Config {
     let mut config = Config::new();
     config
+        .strategy(match translator {
+            Translator::Cranelift => Strategy::Cranelift,
+            Translator::Winch => Strategy::Winch,
+        })
         // Worlds here are synchronous; without the bookkeeping for concurrent guests a call costs a third.
         .concurrency_support(false)
         .epoch_interruption(true)
@@ -136,8 +171,16 @@ mod tests {
             engine.precompile_compatibility_hash().hash(&mut hasher);
             hasher.finish()
         };
-        for memory in [Memory::Pool, Memory::Mapped, Memory::Small] {
-            assert_eq!(hash(compiling(memory).unwrap()), hash(Engine::new(&config(memory)).unwrap()), "{memory:?}");
+        let mut all = Vec::new();
+        for translator in [Translator::Cranelift, Translator::Winch] {
+            for memory in [Memory::Pool, Memory::Mapped, Memory::Small] {
+                let runs = hash(Engine::new(&config(translator, memory)).unwrap());
+                assert_eq!(hash(compiling(translator, memory).unwrap()), runs, "{translator:?} {memory:?}");
+                all.push(runs);
+            }
         }
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 4, "a pool changes nothing; Winch and a small memory do");
     }
 }

@@ -12,22 +12,32 @@ use crate::driver::DriverDescription;
 use crate::error::{CompileCause, LoadCause, LoadError, Stage, short};
 use crate::guest::Guest;
 use crate::identity::{Identity, digest};
+use crate::improve::Improving;
 use crate::journal::clean;
 use crate::limits::Limits;
 use crate::logic::{self, DriverLogic};
-use crate::outline::{Outline, World};
+use crate::outline::{Import, Outline, World};
 use crate::policy::{self, UsbPolicy};
-use crate::runtime::Runtime;
+use crate::runtime::{FirstTier, Runtime, Shared};
 use crate::source::{self, Source};
+use crate::state::State;
+use crate::tier::{Code, Ready, Tier};
 use crate::trial::{self, DriverTrial, Trial};
 use crate::usb::Description;
 use crate::worlds::v0_1_0::bindings::UsbPluginPre;
 use crate::worlds::v0_1_0::driver_bindings::DriverPluginPre;
-use crate::{about, cache, compiled};
+use crate::{about, cache};
+
+/// Bytes of a component for which another translator than Cranelift is worth its trouble.
+const WINCH_FROM: usize = 1 << 20;
 
 /// A guest that was checked, compiled and asked who it is, but not tried: see [`Loaded::activate`] and [`Loaded::activate_driver`].
 #[derive(Debug)]
-pub struct Loaded(Logic);
+pub struct Loaded {
+    logic: Logic,
+    /// What brings it better code, once it serves.
+    improving: Option<Improving>,
+}
 
 #[derive(Debug)]
 enum Logic {
@@ -91,76 +101,131 @@ impl Runtime {
         let imports = outline.imports.clone();
 
         *stage = Stage::Compile;
-        let component = self.compiled(bytes, &digest, &limits, &mut found.compiling)?;
+        let (component, tier) = self.compiled(bytes, &digest, &limits, &mut found.compiling)?;
+        // Cranelift's code of the same bytes may come later.
+        let improvable = (!Arc::ptr_eq(&tier, &shared.tier)).then(|| Arc::<[u8]>::from(bytes));
 
         *stage = Stage::Link;
-        let link = |why: wasmtime::Error| LoadCause::Link(clean(&format!("{why:#}"), 1024).0);
-        let linker = shared.linker(&imports).map_err(link)?;
-        let pre = linker.instantiate_pre(&component).map_err(link)?;
         let nameless = Identity { name: short_name(source), version: String::new(), digest: digest.clone() };
         let nameless = Callee { shared: Arc::clone(shared), identity: Arc::new(nameless) };
-        let guest = |about: &Description| {
+        let guest = |about: &Description, imports| {
             let identity = Identity { name: about.name.clone(), version: about.version.clone(), digest };
             let callee = Callee { shared: Arc::clone(shared), identity: Arc::new(identity) };
             Arc::new(Guest { callee, about: about.clone(), contract, imports, origin: source.origin() })
         };
         match world {
             World::UsbPlugin => {
-                let pre = UsbPluginPre::new(pre).map_err(link)?;
+                let ready = usb_ready(tier, &component, &imports)?;
                 *stage = Stage::Describe;
-                let about = policy::describe(&nameless, &pre).map_err(LoadCause::Call)?;
-                let again = policy::describe(&nameless, &pre).map_err(LoadCause::Call)?;
+                let about = policy::describe(&nameless, &ready).map_err(LoadCause::Call)?;
+                let again = policy::describe(&nameless, &ready).map_err(LoadCause::Call)?;
                 about::check(&about)?;
                 steady(about::difference(&about, &again))?;
                 found.about = Some(about.clone());
-                Ok(Loaded(Logic::Usb(UsbPolicy { guest: guest(&about), pre })))
+                let policy = UsbPolicy { guest: guest(&about, imports), code: Code::new(ready) };
+                let improving = improvable.map(|bytes| Improving::usb(&policy, bytes));
+                Ok(Loaded { logic: Logic::Usb(policy), improving })
             }
             World::DriverPlugin => {
-                let pre = DriverPluginPre::new(pre).map_err(link)?;
+                let ready = driver_ready(tier, &component, &imports)?;
                 *stage = Stage::Describe;
-                let description = logic::describe(&nameless, &pre).map_err(LoadCause::Call)?;
-                let again = logic::describe(&nameless, &pre).map_err(LoadCause::Call)?;
+                let description = logic::describe(&nameless, &ready).map_err(LoadCause::Call)?;
+                let again = logic::describe(&nameless, &ready).map_err(LoadCause::Call)?;
                 about::check_driver(&description)?;
                 steady(about::difference_of_drivers(&description, &again))?;
                 found.about = Some(description.about.clone());
                 found.driver = Some(description.clone());
-                let guest = guest(&description.about);
-                Ok(Loaded(Logic::Driver(DriverLogic { guest, pre, description: Arc::new(description) })))
+                let guest = guest(&description.about, imports);
+                let driver = DriverLogic { guest, code: Code::new(ready), description: Arc::new(description) };
+                let improving = improvable.map(|bytes| Improving::driver(&driver, bytes));
+                Ok(Loaded { logic: Logic::Driver(driver), improving })
             }
         }
     }
 
+    /// Its code and the tier that this is for.
     fn compiled(
         &self,
         bytes: &[u8],
         digest: &str,
         limits: &Limits,
         compiling: &mut Option<Duration>,
-    ) -> Result<Component, LoadCause> {
+    ) -> Result<(Component, Arc<Tier>), LoadCause> {
         let shared = &self.0;
-        if let Some(component) = shared.cache.load(&shared.engine, digest) {
-            return Ok(component);
+        let tier = &shared.tier;
+        if let Some(component) = tier.cache.load(&tier.engine, digest) {
+            return Ok((component, Arc::clone(tier)));
         }
         let start = Instant::now();
-        let code = match &shared.compiler {
-            Some(compiler) => compiler.compile(shared.memory, bytes, limits),
-            None => compiled::compile(&shared.engine, bytes).map_err(|why| CompileCause::Invalid(clean(&why, 1024).0)),
-        };
-        let code = code.map_err(LoadCause::Compile)?;
+        if shared.first_tier == FirstTier::Winch && bytes.len() >= WINCH_FROM {
+            // What Winch cannot translate, Cranelift may; and if neither can, its words are the better ones.
+            match shared.winch().map_err(|why| why.to_string()).and_then(|winch| {
+                let component = shared.code(&winch, bytes, digest, limits).map_err(|why| why.to_string())?;
+                Ok((component, winch))
+            }) {
+                Ok((component, winch)) => {
+                    *compiling = Some(start.elapsed());
+                    return Ok((component, winch));
+                }
+                Err(why) => tracing::info!("a guest waits for Cranelift's code, as there is none of Winch's: {why}"),
+            }
+        }
+        let component = shared.code(tier, bytes, digest, limits).map_err(LoadCause::Compile)?;
         *compiling = Some(start.elapsed());
-        shared.cache.store(digest, &code, limits.cache);
+        Ok((component, Arc::clone(tier)))
+    }
+}
+
+impl Shared {
+    /// From the cache, or compiled and put there.
+    pub(crate) fn code(
+        &self,
+        tier: &Tier,
+        bytes: &[u8],
+        digest: &str,
+        limits: &Limits,
+    ) -> Result<Component, CompileCause> {
+        if let Some(component) = tier.cache.load(&tier.engine, digest) {
+            return Ok(component);
+        }
+        let code = tier.compile(self.compiler.as_ref(), bytes, limits)?;
+        tier.cache.store(digest, &code, limits.cache);
         // Mapped from the cache it takes no memory of this process until it runs.
-        match shared.cache.load(&shared.engine, digest) {
+        match tier.cache.load(&tier.engine, digest) {
             Some(component) => Ok(component),
-            None => cache::fresh(&shared.engine, &code).map_err(|why| LoadCause::Compile(CompileCause::Code(why))),
+            None => cache::fresh(&tier.engine, &code).map_err(CompileCause::Code),
         }
     }
+}
+
+/// A USB policy that can be instantiated.
+pub(crate) fn usb_ready(
+    tier: Arc<Tier>,
+    component: &Component,
+    imports: &[Import],
+) -> Result<Ready<UsbPluginPre<State>>, LoadCause> {
+    let pre = tier.linker(imports).and_then(|linker| UsbPluginPre::new(linker.instantiate_pre(component)?));
+    Ok(Ready { pre: pre.map_err(link)?, tier })
+}
+
+/// A task driver's guest that can be instantiated.
+pub(crate) fn driver_ready(
+    tier: Arc<Tier>,
+    component: &Component,
+    imports: &[Import],
+) -> Result<Ready<DriverPluginPre<State>>, LoadCause> {
+    let pre = tier.linker(imports).and_then(|linker| DriverPluginPre::new(linker.instantiate_pre(component)?));
+    Ok(Ready { pre: pre.map_err(link)?, tier })
+}
+
+fn link(why: wasmtime::Error) -> LoadCause {
+    LoadCause::Link(clean(&format!("{why:#}"), 1024).0)
 }
 
 impl Loaded {
     /// What it decides about.
     pub fn world(&self) -> World {
-        match &self.0 {
+        match &self.logic {
             Logic::Usb(_) => World::UsbPlugin,
             Logic::Driver(_) => World::DriverPlugin,
         }
@@ -168,12 +233,12 @@ impl Loaded {
 
     /// What it says of itself: what the default configuration for a trial is evaluated from.
     pub fn about(&self) -> &Description {
-        &self.0.guest().about
+        &self.logic.guest().about
     }
 
     /// What a task driver says beside that; none: it is a USB policy.
     pub fn driver(&self) -> Option<&DriverDescription> {
-        match &self.0 {
+        match &self.logic {
             Logic::Usb(_) => None,
             Logic::Driver(driver) => Some(driver.description()),
         }
@@ -181,31 +246,41 @@ impl Loaded {
 
     /// Where it comes from and the first digits of its digest, as a [`LoadError`] says it: `/srv/acme.wasm (sha256 3f2a91c04b77)`.
     pub fn guest(&self) -> String {
-        let guest = self.0.guest();
+        let guest = self.logic.guest();
         format!("{} (sha256 {})", guest.origin, short(guest.digest()))
     }
 
     /// Calls every function of a USB policy once with made-up devices. A guest that traps, spins or answers nonsense here never serves;
     /// one that answers with an error of its own does. A task driver's guest is refused.
     pub fn activate(self, trial: &Trial<'_>) -> Result<UsbPolicy, LoadError> {
-        let Logic::Usb(policy) = self.0 else { return Err(self.not(World::UsbPlugin)) };
+        let Logic::Usb(policy) = self.logic else { return Err(self.not(World::UsbPlugin)) };
         match trial::usb::run(&policy, trial) {
-            Ok(()) => Ok(policy),
+            Ok(()) => {
+                if let Some(improving) = self.improving {
+                    improving.begin();
+                }
+                Ok(policy)
+            }
             Err(why) => Err(policy.guest.refused(Stage::Trial, LoadCause::Call(why))),
         }
     }
 
     /// Calls every function of a task driver's guest once, about a made-up task on a node where nothing is found. A USB policy is refused.
     pub fn activate_driver(self, trial: &DriverTrial<'_>) -> Result<DriverLogic, LoadError> {
-        let Logic::Driver(driver) = self.0 else { return Err(self.not(World::DriverPlugin)) };
+        let Logic::Driver(driver) = self.logic else { return Err(self.not(World::DriverPlugin)) };
         match trial::driver::run(&driver, trial) {
-            Ok(()) => Ok(driver),
+            Ok(()) => {
+                if let Some(improving) = self.improving {
+                    improving.begin();
+                }
+                Ok(driver)
+            }
             Err(why) => Err(driver.guest.refused(Stage::Trial, LoadCause::Call(why))),
         }
     }
 
     fn not(&self, wanted: World) -> LoadError {
-        let guest = self.0.guest();
+        let guest = self.logic.guest();
         guest.refused(Stage::World, self.world().not(&guest.contract, wanted))
     }
 }

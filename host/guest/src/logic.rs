@@ -16,6 +16,7 @@ use crate::guest::Guest;
 use crate::limits::Limits;
 use crate::outline::Import;
 use crate::state::State;
+use crate::tier::{Code, Ready};
 use crate::worlds::v0_1_0::driver_bindings::exports::yurt::plugin::driver::Guest as Exports;
 use crate::worlds::v0_1_0::driver_bindings::{DriverPlugin, DriverPluginPre};
 
@@ -25,7 +26,7 @@ use crate::worlds::v0_1_0::driver_bindings::{DriverPlugin, DriverPluginPre};
 #[derive(Clone)]
 pub struct DriverLogic {
     pub(crate) guest: Arc<Guest>,
-    pub(crate) pre: DriverPluginPre<State>,
+    pub(crate) code: Code<DriverPluginPre<State>>,
     pub(crate) description: Arc<DriverDescription>,
 }
 
@@ -54,6 +55,11 @@ impl DriverLogic {
     /// SHA-256 of the component, in hexadecimal.
     pub fn digest(&self) -> &str {
         self.guest.digest()
+    }
+
+    /// Who translated the code that the next call runs in: `cranelift`, or `winch` until that is ready.
+    pub fn translator(&self) -> &'static str {
+        self.code.now().tier.translator.word()
     }
 
     /// The version of `yurt:plugin` that it was built for.
@@ -140,15 +146,20 @@ impl DriverLogic {
         check: impl FnOnce(&R, &Limits) -> Result<(), Cause>,
     ) -> Result<R, GuestError> {
         let function = |guest: &DriverPlugin, store: &mut _| function(guest.yurt_plugin_driver(), store);
-        self.guest.callee.call(kind, |store| self.pre.instantiate(store), function, check)
+        let code = self.code.now();
+        self.guest.callee.call(kind, &code.tier, |store| code.pre.instantiate(store), function, check)
     }
 }
 
 /// What a guest says of itself, before it is known by it.
-pub(crate) fn describe(callee: &Callee, pre: &DriverPluginPre<State>) -> Result<DriverDescription, GuestError> {
+pub(crate) fn describe(
+    callee: &Callee,
+    ready: &Ready<DriverPluginPre<State>>,
+) -> Result<DriverDescription, GuestError> {
     callee.call(
         &call::DESCRIBE,
-        |store| pre.instantiate(store),
+        &ready.tier,
+        |store| ready.pre.instantiate(store),
         |guest, store| guest.yurt_plugin_driver().call_describe(store),
         answer::driver::description,
     )

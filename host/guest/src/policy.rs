@@ -13,6 +13,7 @@ use crate::guest::Guest;
 use crate::limits::Limits;
 use crate::outline::Import;
 use crate::state::State;
+use crate::tier::{Code, Ready};
 use crate::usb::{
     CounterSet, Description, Diagnostic, GroupName, Instance, InstanceStats, Offer, Reservation, Snapshot,
 };
@@ -27,7 +28,7 @@ use crate::worlds::v0_1_0::bindings::{UsbPlugin, UsbPluginPre};
 #[derive(Clone)]
 pub struct UsbPolicy {
     pub(crate) guest: Arc<Guest>,
-    pub(crate) pre: UsbPluginPre<State>,
+    pub(crate) code: Code<UsbPluginPre<State>>,
 }
 
 impl fmt::Debug for UsbPolicy {
@@ -60,6 +61,11 @@ impl UsbPolicy {
     /// The file or embedded guest that it came from.
     pub fn origin(&self) -> &str {
         &self.guest.origin
+    }
+
+    /// Who translated the code that the next call runs in: `cranelift`, or `winch` until that is ready.
+    pub fn translator(&self) -> &'static str {
+        self.code.now().tier.translator.word()
     }
 
     /// Judges a configuration (JSON text by the guest's own schema).
@@ -128,7 +134,8 @@ impl UsbPolicy {
         check: impl FnOnce(&R, &Limits) -> Result<(), Cause>,
     ) -> Result<R, GuestError> {
         let function = |guest: &UsbPlugin, store: &mut _| function(guest.yurt_plugin_usb_policy(), store);
-        self.guest.callee.call(kind, |store| self.pre.instantiate(store), function, check)
+        let code = self.code.now();
+        self.guest.callee.call(kind, &code.tier, |store| code.pre.instantiate(store), function, check)
     }
 
     fn printable<T>(&self, answer: Result<T, String>) -> Result<T, String> {
@@ -142,10 +149,11 @@ fn either<T, E>(answer: &Result<T, String>, check: impl FnOnce(&T) -> Result<(),
 }
 
 /// What a guest says of itself, before it is known by it.
-pub(crate) fn describe(callee: &Callee, pre: &UsbPluginPre<State>) -> Result<Description, GuestError> {
+pub(crate) fn describe(callee: &Callee, ready: &Ready<UsbPluginPre<State>>) -> Result<Description, GuestError> {
     callee.call(
         &call::DESCRIBE,
-        |store| pre.instantiate(store),
+        &ready.tier,
+        |store| ready.pre.instantiate(store),
         |guest, store| guest.yurt_plugin_usb_policy().call_describe(store),
         answer::description,
     )

@@ -2,22 +2,15 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use wasmtime::Engine;
-use wasmtime::component::{HasSelf, Linker};
-
 use crate::cache::Cache;
-use crate::engine::{self, Memory};
+use crate::engine::{self, Translator};
 use crate::error::RuntimeError;
 use crate::limits::Limits;
-use crate::outline::{Grant, Import};
-use crate::state::State;
-use crate::ticker::Ticker;
-use crate::wasi;
+use crate::tier::Tier;
 use crate::worker::Compiler;
-use crate::worlds::v0_1_0::bindings::yurt::plugin::log;
 
 /// How guests are run.
 #[derive(Debug, Clone)]
@@ -26,6 +19,8 @@ pub struct Options {
     pub cache_dir: Option<PathBuf>,
     /// Who compiles guests. None: threads of this process, which nothing can end; that is for programs whose guests are their own.
     pub compiler: Option<Compiler>,
+    /// What a large guest serves by until Cranelift's code of it is there.
+    pub first_tier: FirstTier,
     /// What guests may use.
     pub limits: Limits,
     /// Users beside root whose files may be loaded; by default the plugin's own.
@@ -35,23 +30,33 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         let trusted_uids = vec![rustix::process::geteuid().as_raw()];
-        Options { cache_dir: None, compiler: None, limits: Limits::default(), trusted_uids }
+        let first_tier = FirstTier::Cranelift;
+        Options { cache_dir: None, compiler: None, first_tier, limits: Limits::default(), trusted_uids }
     }
 }
 
-/// Engine, linker, clock, cache and limits. Cheap to clone; the clock's thread ends with the last clone and guest.
+/// What a guest of more than a MiB that was never compiled before serves by first. A smaller one is compiled in a moment either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FirstTier {
+    /// Cranelift's code: it serves when that is there, seconds later where the guest brings an interpreter.
+    #[default]
+    Cranelift,
+    /// Winch's code, in a fifth of the time, and Cranelift's from when that is there. Winch had more advisories than its age explains:
+    /// this is for guests that one built oneself.
+    Winch,
+}
+
+/// Engines with what belongs to them, and limits. Cheap to clone; the clocks' threads end with the last clone and guest.
 #[derive(Clone)]
 pub struct Runtime(pub(crate) Arc<Shared>);
 
 pub(crate) struct Shared {
-    pub(crate) engine: Engine,
-    pub(crate) memory: Memory,
-    /// Built once and never cloned.
-    linker: Linker<State>,
-    /// Beside the log the empty WASI: two hundred functions more, made when the first guest asks for one of them.
-    linker_with_wasi: OnceLock<Linker<State>>,
-    pub(crate) ticker: Ticker,
-    pub(crate) cache: Cache,
+    /// Cranelift's.
+    pub(crate) tier: Arc<Tier>,
+    /// Winch's; there is none while no guest needs it.
+    winch: Mutex<Weak<Tier>>,
+    pub(crate) first_tier: FirstTier,
+    cache_dir: Option<PathBuf>,
     pub(crate) compiler: Option<Compiler>,
     pub(crate) trusted_uids: Vec<u32>,
     pub(crate) places: Places,
@@ -62,16 +67,13 @@ impl Runtime {
     /// Takes about a millisecond; touches no file.
     pub fn new(options: Options) -> Result<Runtime, RuntimeError> {
         let (engine, memory) = engine::engine()?;
-        let linker = linker(&engine).map_err(|why| RuntimeError::Engine(format!("{why:#}")))?;
-        let ticker = Ticker::start(&engine).map_err(RuntimeError::Ticker)?;
-        let cache = Cache::new(options.cache_dir, &engine);
+        let cache = |engine: &_| Cache::new(options.cache_dir.clone(), engine);
+        let tier = Tier::new(Translator::Cranelift, engine, memory, cache)?;
         Ok(Runtime(Arc::new(Shared {
-            engine,
-            memory,
-            linker,
-            linker_with_wasi: OnceLock::new(),
-            ticker,
-            cache,
+            tier: Arc::new(tier),
+            winch: Mutex::new(Weak::new()),
+            first_tier: options.first_tier,
+            cache_dir: options.cache_dir,
             compiler: options.compiler,
             trusted_uids: options.trusted_uids,
             places: Places { free: Mutex::new(engine::PLACES), freed: Condvar::new() },
@@ -95,30 +97,25 @@ impl Shared {
         Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What a guest with these imports is linked with.
-    pub(crate) fn linker(&self, imports: &[Import]) -> wasmtime::Result<&Linker<State>> {
-        if !imports.iter().any(|import| import.grant == Grant::Empty) {
-            return Ok(&self.linker);
+    /// Winch's tier, which lasts as long as somebody holds it.
+    pub(crate) fn winch(&self) -> Result<Arc<Tier>, RuntimeError> {
+        let mut winch = self.winch.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(there) = winch.upgrade() {
+            return Ok(there);
         }
-        if let Some(made) = self.linker_with_wasi.get() {
-            return Ok(made);
-        }
-        let mut linker = linker(&self.engine)?;
-        wasi::add_to_linker(&mut linker)?;
-        Ok(self.linker_with_wasi.get_or_init(|| linker))
+        let (engine, memory) =
+            engine::winch(self.tier.memory).map_err(|why| RuntimeError::Engine(format!("{why:#}")))?;
+        let cache = |engine: &_| Cache::new(self.cache_dir.clone(), engine);
+        let made = Arc::new(Tier::new(Translator::Winch, engine, memory, cache)?);
+        *winch = Arc::downgrade(&made);
+        Ok(made)
     }
 }
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime").field("memory", &self.0.memory).finish_non_exhaustive()
+        f.debug_struct("Runtime").field("memory", &self.0.tier.memory).finish_non_exhaustive()
     }
-}
-
-fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
-    let mut linker = Linker::new(engine);
-    log::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    Ok(linker)
 }
 
 /// The places for running guests, as many as the pool of memories holds.

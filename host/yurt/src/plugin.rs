@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use yurt_go_plugin::log;
 use yurt_go_plugin::server::{Environment, ServeOptions, serve};
-use yurt_guest::{Compiler, Options, Runtime, Source};
+use yurt_guest::{Compiler, FirstTier, Options, Runtime, Source};
 use yurt_usb::Roots;
 
 use crate::choice::{self, Named, Plugin};
@@ -26,9 +26,19 @@ struct Arguments {
     /// The guest that serves: the name of a built-in one, or a component file.
     #[arg(long, value_name = "NAME|FILE")]
     guest: Option<String>,
+    /// Who compiles a large guest that was never seen before, so that it serves at once.
+    #[arg(long, value_name = "COMPILER", value_enum, default_value_t = Translator::Cranelift)]
+    first_tier: Translator,
     /// A simulated bus instead of this machine's: a directory with `sys`, `dev` and `events.sock`.
     #[arg(long, value_name = "DIR", hide = true)]
     usb_root: Option<PathBuf>,
+}
+
+/// See [`FirstTier`].
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Translator {
+    Cranelift,
+    Winch,
 }
 
 /// What a launch has found out before it knows which kind of plugin it is.
@@ -65,8 +75,15 @@ fn try_run(environment: Environment) -> Result<(), String> {
     } else {
         log.fall_back_to(places.log());
     }
-    let options =
-        Options { cache_dir: Some(places.cache()), compiler: Some(Compiler::this_program()), ..Options::default() };
+    let options = Options {
+        cache_dir: Some(places.cache()),
+        compiler: Some(Compiler::this_program()),
+        first_tier: match arguments.first_tier {
+            Translator::Cranelift => FirstTier::Cranelift,
+            Translator::Winch => FirstTier::Winch,
+        },
+        ..Options::default()
+    };
     let runtime = Runtime::new(options).map_err(|why| why.to_string())?;
     let source = choice::source(&named, arguments.guest.as_deref())?;
     let chosen = choice::load(&runtime, &source, &places)?;

@@ -8,6 +8,7 @@
 mod bindings;
 mod drivers;
 mod faults;
+mod launch;
 mod measure;
 mod table;
 mod walk;
@@ -29,6 +30,7 @@ struct Row {
     language: &'static str,
     build: Duration,
     figures: measure::Figures,
+    launches: launch::Launches,
 }
 
 fn main() -> ExitCode {
@@ -104,7 +106,8 @@ fn one(yurt: &Yurt, examples: &Path, folder: &str, language: &'static str, works
         println!("✓ a new author's walk took {:.1} s", took.as_secs_f64());
     }
     faults::arrive(yurt, &source, folder, &workshop.join(format!("broken-{folder}")))?;
-    Ok(Row { language, build, figures: measure::measure(&component)? })
+    let launches = launch::launches(&yurt.0, &component)?;
+    Ok(Row { language, build, figures: measure::measure(&component)?, launches })
 }
 
 /// The binary under test.

@@ -14,12 +14,14 @@ const END: &str = "<!-- end -->";
 
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut text = String::from(
-        "| language | component | build | first load | load from the cache | call, 8 devices | call, 127 devices |\n\
-         |---|--:|--:|--:|--:|--:|--:|\n",
+        "| language | component | build | first launch | the same with Winch | launch | load | call, 8 devices | call, 127 devices |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|--:|\n",
     );
     for row in rows {
         let figures = &row.figures;
-        let times = [row.build, figures.cold, figures.warm, figures.few, figures.many].map(time).join(" | ");
+        let launches = &row.launches;
+        let times = [launches.first, launches.winch, launches.cached, figures.load, figures.few, figures.many];
+        let times = [row.build].into_iter().chain(times).map(time).collect::<Vec<_>>().join(" | ");
         text += &format!("| {} | {} | {times} |\n", row.language, size(figures.bytes));
     }
     text

@@ -37,7 +37,7 @@ fn work(job: &Job) -> io::Result<Result<(), String>> {
     bounded(job)?;
     let mut component = Vec::new();
     io::stdin().lock().read_to_end(&mut component)?;
-    let engine = engine::compiling(job.memory).map_err(io::Error::other)?;
+    let engine = engine::compiling(job.translator, job.memory).map_err(io::Error::other)?;
     match compiled::compile(&engine, &component) {
         Ok(code) => io::stdout().lock().write_all(&code).map(Ok),
         Err(why) => Ok(Err(why)),

@@ -25,7 +25,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
-use crate::engine::Memory;
+use crate::engine::{Memory, Translator};
 use crate::error::CompileCause;
 use crate::journal::clean;
 use crate::limits::Limits;
@@ -53,14 +53,21 @@ impl Compiler {
         Compiler { program: "/proc/self/exe".into() }
     }
 
-    /// Machine code for an engine with this kind of memory. Blocks.
-    pub(crate) fn compile(&self, memory: Memory, bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, CompileCause> {
+    /// Machine code by this translator for an engine with this kind of memory. Blocks.
+    pub(crate) fn compile(
+        &self,
+        translator: Translator,
+        memory: Memory,
+        bytes: &[u8],
+        limits: &Limits,
+    ) -> Result<Vec<u8>, CompileCause> {
         let begun = Instant::now();
         let worker = |why: io::Error| CompileCause::Worker(why.to_string());
         let input = file_in_memory(bytes).map_err(worker)?;
         let mut output = file_in_memory(&[]).map_err(worker)?;
         let mut message = file_in_memory(&[]).map_err(worker)?;
-        let job = Job { parent: std::process::id(), memory, bytes: limits.compile_memory, cpu: processor_time(limits) };
+        let parent = std::process::id();
+        let job = Job { parent, translator, memory, bytes: limits.compile_memory, cpu: processor_time(limits) };
         let mut child = Command::new(&self.program)
             .arg0(OsStr::from_bytes(NAME.to_bytes()))
             .arg(WORD)
@@ -93,6 +100,7 @@ impl Compiler {
 struct Job {
     /// Whose end is its own.
     parent: u32,
+    translator: Translator,
     /// Which of the engine's settings the code is for.
     memory: Memory,
     /// Bounds its memory, and its output.
@@ -102,14 +110,17 @@ struct Job {
 }
 
 impl Job {
-    fn arguments(&self) -> [String; 4] {
-        [self.parent.to_string(), self.memory.word().to_owned(), self.bytes.to_string(), self.cpu.to_string()]
+    fn arguments(&self) -> [String; 5] {
+        let Job { parent, translator, memory, bytes, cpu } = self;
+        let [translator, memory] = [translator.word(), memory.word()].map(str::to_owned);
+        [parent.to_string(), translator, memory, bytes.to_string(), cpu.to_string()]
     }
 
     fn parse(arguments: &[String]) -> Option<Job> {
-        let [parent, memory, bytes, cpu] = arguments else { return None };
+        let [parent, translator, memory, bytes, cpu] = arguments else { return None };
         Some(Job {
             parent: parent.parse().ok()?,
+            translator: Translator::from_word(translator)?,
             memory: Memory::from_word(memory)?,
             bytes: bytes.parse().ok()?,
             cpu: cpu.parse().ok()?,
@@ -182,11 +193,13 @@ mod tests {
     #[test]
     fn a_job_is_understood_as_it_was_meant() {
         for memory in [Memory::Pool, Memory::Mapped, Memory::Small] {
-            let job = Job { parent: 7, memory, bytes: 2 << 30, cpu: 90 };
-            assert_eq!(Job::parse(&job.arguments()), Some(job));
+            for translator in [Translator::Cranelift, Translator::Winch] {
+                let job = Job { parent: 7, translator, memory, bytes: 2 << 30, cpu: 90 };
+                assert_eq!(Job::parse(&job.arguments()), Some(job));
+            }
         }
-        let words = ["7", "pool", "many", "90"].map(str::to_owned);
+        let words = ["7", "winch", "pool", "many", "90"].map(str::to_owned);
         assert_eq!(Job::parse(&words), None);
-        assert_eq!(Job::parse(&words[..3]), None);
+        assert_eq!(Job::parse(&words[..4]), None);
     }
 }

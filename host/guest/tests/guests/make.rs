@@ -130,6 +130,13 @@ impl Guest {
         self
     }
 
+    /// With what stands in another's text, too.
+    pub(crate) fn and(mut self, other: &Guest) -> Guest {
+        self.text.push('\n');
+        self.text += &other.text;
+        self
+    }
+
     /// Starts with so many pages of 64 KiB.
     pub(crate) fn pages(mut self, pages: u32) -> Guest {
         self.pages = pages;
