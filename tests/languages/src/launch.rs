@@ -24,28 +24,30 @@ pub(crate) struct Launches {
 pub(crate) fn launches(yurt: &Path, component: &Path) -> anyhow::Result<Launches> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let state = tempfile::tempdir()?;
-        let first = answered(yurt, component, state.path(), &[]).await?;
+        let node = tempfile::tempdir()?;
+        let first = answered(yurt, component, node.path(), &[]).await?;
         let mut cached = Vec::new();
         for _ in 0..ROUNDS {
-            cached.push(answered(yurt, component, state.path(), &[]).await?);
+            cached.push(answered(yurt, component, node.path(), &[]).await?);
         }
         let mut winch = Vec::new();
         for _ in 0..ROUNDS {
-            let state = tempfile::tempdir()?;
-            winch.push(answered(yurt, component, state.path(), &["--first-tier", "winch"]).await?);
+            let node = tempfile::tempdir()?;
+            winch.push(answered(yurt, component, node.path(), &["--first-tier", "winch"]).await?);
         }
         Ok(Launches { first, winch: median(winch), cached: median(cached) })
     })
 }
 
-async fn answered(yurt: &Path, component: &Path, state: &Path, more: &[&str]) -> anyhow::Result<Duration> {
-    let plugins = tempfile::tempdir()?;
-    let program = plugins.path().join("policy");
+/// On a node with a plugin directory and a state directory.
+async fn answered(yurt: &Path, component: &Path, node: &Path, more: &[&str]) -> anyhow::Result<Duration> {
+    let plugins = node.join("plugins");
+    fs::create_dir_all(&plugins)?;
+    let program = plugins.join("policy");
     fs::copy(yurt, &program)?;
     let mut args = vec!["--guest".into(), component.as_os_str().to_owned()];
     args.extend(more.iter().map(Into::into));
-    let agent = Agent { args, env: vec![("YURT_STATE_DIR".into(), state.into())], ..Agent::new(program) };
+    let agent = Agent { args, env: vec![("YURT_STATE_DIR".into(), node.join("state").into())], ..Agent::new(program) };
     let start = Instant::now();
     let mut launched = agent.launch().await?;
     launched.base.plugin_info().await?;
