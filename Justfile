@@ -47,6 +47,10 @@ agent *ARGS:
 vm *ARGS:
     tests/vm/run.sh {{ARGS}}
 
+# A million calls, good and bad, in one process, which stays as it is.
+steady:
+    YURT_CALLS=1000000 cargo test --release -p yurt-guest --test steady -- --nocapture
+
 # Side by side with Nomad's own example plugin and task drivers, and the cost of a policy call beside bare wasmtime.
 bench *ARGS:
     benches/run.sh {{ARGS}}

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# `just bench`: `benches/run.sh [policy|peers|drivers] [--json] [ARG…]`; without a name all. With one, what is left goes to its program,
+# `just bench`: `benches/run.sh [policy|peers|drivers|extism] [--json] [ARG…]`; without a name all. With one, what is left goes to its program,
 # such as `peers --minute 10`.
 #   policy   a call of the default policy beside bare wasmtime       peers  yurt beside Nomad's example device plugin (needs Go)
-#   drivers  yurt beside Nomad's raw_exec and exec (needs root, Go)
+#   drivers  yurt beside Nomad's raw_exec and exec (needs root, Go)     extism  a call beside one of Extism; only by its name
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,13 +11,13 @@ json=()
 more=()
 for argument; do
     case $argument in
-        policy | peers | drivers) what=$argument ;;
+        policy | peers | drivers | extism) what=$argument ;;
         --json) json=(--json) ;;
         *) more+=("$argument") ;;
     esac
 done
 if [ "$what" = all ] && [ ${#more[@]} -gt 0 ]; then
-    echo "benches: ${more[*]}: of policy, peers or drivers?" >&2
+    echo "benches: ${more[*]}: of policy, peers, drivers or extism?" >&2
     exit 2
 fi
 target=${CARGO_TARGET_DIR:-target}
@@ -54,6 +54,7 @@ if [ "$what" = policy ] || [ "$what" = all ]; then
     YURT_GUESTS_TARGET=$target/guests guests/build.sh "$target/guests/components"
     YURT_GUESTS_DIR=$(realpath "$target")/guests/components YURT_BENCH_JSON=$results/policy.json \
         cargo bench --locked -p yurt-benches --bench policy_call
+    cargo bench --locked -p yurt-guest --bench isolation
 fi
 if [ "$what" = peers ] || [ "$what" = all ]; then
     beside peers fsdev "${more[@]}"
@@ -62,6 +63,12 @@ if [ "$what" = drivers ] || { [ "$what" = all ] && [ "$(id -u)" = 0 ]; }; then
     beside drivers drivers "${more[@]}"
 elif [ "$what" = all ]; then
     echo "benches: the drivers are not measured, which needs root" >&2
+fi
+
+if [ "$what" = extism ]; then
+    # Built apart, with its own lock file: minutes the first time.
+    cargo build --locked --release --manifest-path benches/peers/Cargo.toml --target-dir "$target/peers"
+    YURT_BENCH_EXTISM=$(realpath "$target")/peers/release/yurt-bench-extism cargo bench --locked -p yurt-guest --bench extism
 fi
 
 if [ -n "${json[*]}" ]; then

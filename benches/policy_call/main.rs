@@ -55,9 +55,10 @@ fn main() -> Result<()> {
     criterion.final_summary();
 
     let ratios = DEVICES.map(|devices| ratio(&policy, &bare, devices));
-    let rate = two_threads(&policy);
+    let tails = DEVICES.map(|devices| tail(&policy, devices));
+    let [rate, share] = two_threads(&policy, &bare);
     if let Some(file) = env::var_os("YURT_BENCH_JSON") {
-        fs::write(file, json!({ "ratios": ratios, "goal": GOAL, "two_threads_calls_per_s": rate }).to_string())?;
+        fs::write(file, json!({ "ratios": ratios, "goal": GOAL, "tails": tails, "two_threads_calls_per_s": rate, "two_threads_share": share }).to_string())?;
     }
     Ok(())
 }
@@ -185,21 +186,54 @@ fn batch(call: &mut impl FnMut()) -> f64 {
     }
 }
 
-/// Whether calls get in each other's way.
-fn two_threads(policy: &UsbPolicy) -> f64 {
-    let facts = ours::facts::snapshot(8);
+/// Calls a second on two threads, and how much of bare wasmtime's that is: whether calls get in each other's way.
+fn two_threads(policy: &UsbPolicy, bare: &Bare) -> [f64; 2] {
+    const TURNS: usize = 20;
+    let (facts, theirs) = (ours::facts::snapshot(8), bare::facts::snapshot(8));
+    let pairs: Vec<[f64; 2]> = (0..TURNS)
+        .map(|_| {
+            let yurt = on_two_threads(&|| drop(black_box(policy.group(CONFIG, &facts, None))));
+            [yurt, on_two_threads(&|| drop(black_box(bare.group(CONFIG, &theirs))))]
+        })
+        .collect();
+    let [_, rate, _] = yurt_benches::quartiles(pairs.iter().map(|[yurt, _]| *yurt).collect());
+    let [low, share, high] = yurt_benches::quartiles(pairs.iter().map(|[yurt, bare]| yurt / bare).collect());
+    println!(
+        "group of 8 on two threads: {rate:.0} calls/s, {share:.3} of bare wasmtime's (quartiles {low:.3}–{high:.3}), goal ≥ 0.95"
+    );
+    [rate, share]
+}
+
+fn on_two_threads(call: &(dyn Fn() + Sync)) -> f64 {
     let calls = || {
         let (start, mut calls) = (Instant::now(), 0_u32);
-        while start.elapsed() < Duration::from_secs(1) {
-            drop(black_box(policy.group(CONFIG, &facts, None)));
+        while start.elapsed() < Duration::from_millis(250) {
+            call();
             calls += 1;
         }
         f64::from(calls) / start.elapsed().as_secs_f64()
     };
-    let rate = thread::scope(|scope| {
+    thread::scope(|scope| {
         let threads = [(); 2].map(|()| scope.spawn(calls));
         threads.into_iter().filter_map(|thread| thread.join().ok()).sum()
-    });
-    println!("group of 8 on two threads: {rate:.0} calls/s");
-    rate
+    })
+}
+
+/// How far the slowest call in a hundred is from the middle one.
+fn tail(policy: &UsbPolicy, devices: usize) -> f64 {
+    let facts = ours::facts::snapshot(devices);
+    let mut times: Vec<f64> = (0..2000)
+        .map(|_| {
+            let start = Instant::now();
+            drop(black_box(policy.group(CONFIG, &facts, None)));
+            start.elapsed().as_secs_f64() * 1e6
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    let (median, tail) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+    println!(
+        "group of {devices}: median {median:.1} µs, 99 of 100 within {tail:.1} µs: {:.2} ×, goal ≤ 3",
+        tail / median
+    );
+    tail / median
 }

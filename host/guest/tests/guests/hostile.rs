@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use yurt_guest::usb::GroupName;
 use yurt_guest::{
-    Cause, GuestError, Limits, LoadCause, LoadError, Loaded, Options, Phase, Runtime, Source, Stage, Trial,
+    Cause, GuestError, Limits, LoadCause, LoadError, Loaded, Options, Phase, Runtime, Source, Stage, Trial, UsbPolicy,
 };
 
 use crate::calls::{active, no_devices};
@@ -189,6 +190,49 @@ fn handles_and_resources_cannot_fill_the_host_s_memory() {
         &Guest::hostile("leak-resources").beside("export things;", "interface things { resource thing; }"),
     );
     assert!(matches!(why.cause(), Cause::Trap { what, .. } if what.contains("handle limit")), "{why}");
+}
+
+#[test]
+fn a_destructor_that_spins_is_ended_and_one_that_was_left_is_never_called() {
+    const THINGS: &str = "interface things { resource thing; }";
+    let runtime = runtime();
+    let why = tried(&runtime, &Guest::hostile("spin-in-destructor").beside("export things;", THINGS));
+    assert_eq!(*why.cause(), Cause::Deadline { limit: SOON, key: "group_deadline" });
+    let left = active(&runtime, Guest::hostile("leave-destructor").beside("export things;", THINGS).component());
+    assert!(left.group("{}", &no_devices(), None).unwrap().is_ok());
+}
+
+#[test]
+fn what_comes_after_the_answer_is_part_of_the_call() {
+    let runtime = runtime();
+    let why = tried(&runtime, &Guest::hostile("spin-after-answer"));
+    assert_eq!(*why.cause(), Cause::Deadline { limit: SOON, key: "group_deadline" });
+    assert!(matches!(tried(&runtime, &Guest::hostile("trap-after-answer")).cause(), Cause::Trap { .. }));
+}
+
+#[test]
+fn reservations_and_statistics_that_trap_or_spin_are_failed_calls() {
+    let limits = Limits { reserve_deadline: SOON, stats_deadline: SOON, ..Limits::default() };
+    let runtime = Runtime::new(Options { limits, ..Options::default() }).unwrap();
+    let guest = |function: &str, parameters: usize, body: &str| {
+        Guest::new(&format!("(func ${function} (param{}) (result i32) {body} unreachable)", " i32".repeat(parameters)))
+    };
+    const SPIN: &str = "(loop $forever (br $forever))";
+    // Neither is asked for in a trial in which nothing was offered.
+    let failed = |function, parameters, body, call: &dyn Fn(&UsbPolicy) -> GuestError| {
+        let policy = active(&runtime, guest(function, parameters, body).component());
+        let why = call(&policy);
+        assert_eq!((why.call(), why.phase()), (function, Phase::Call));
+        assert_eq!(policy.check_config("{}").unwrap(), [], "the next call works");
+        why.cause().clone()
+    };
+    let group = GroupName { vendor: "acme".into(), kind: "usb".into(), name: "board".into() };
+    let reserve = |policy: &UsbPolicy| policy.reserve("{}", &no_devices(), &group, &[]).unwrap_err();
+    let stats = |policy: &UsbPolicy| policy.stats("{}", &[], &[]).unwrap_err();
+    assert!(matches!(failed("reserve", 15, "", &reserve), Cause::Trap { .. }));
+    assert!(matches!(failed("stats", 6, "", &stats), Cause::Trap { .. }));
+    assert_eq!(failed("reserve", 15, SPIN, &reserve), Cause::Deadline { limit: SOON, key: "reserve_deadline" });
+    assert_eq!(failed("stats", 6, SPIN, &stats), Cause::Deadline { limit: SOON, key: "stats_deadline" });
 }
 
 #[test]

@@ -119,7 +119,8 @@ fn the_guest_is_found_by_the_links_name_or_by_an_argument() {
 #[test]
 fn arguments_that_are_none_of_ours_are_refused_in_one_sentence() {
     let place = Place::new();
-    for args in [&["--gest", "usb"][..], &["serve"], &["--guest"], &["--guest", "nosuch"], &["--first-tier", "pulley"]] {
+    for args in [&["--gest", "usb"][..], &["serve"], &["--guest"], &["--guest", "nosuch"], &["--first-tier", "pulley"]]
+    {
         let ended = Process::refused(place.command().args(args));
         let [line] = &log::all_valid(&ended.log())[..] else { panic!("{args:?}: {:?}", ended.log()) };
         assert!(!ended.status.success() && ended.stdout.is_empty(), "{args:?}");

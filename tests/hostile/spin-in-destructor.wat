@@ -1,0 +1,7 @@
+;; Drops a thing of a type of its own, whose destructor never comes back.
+(import "[export]test:guest/things" "[resource-new]thing" (func $new (param i32) (result i32)))
+(import "[export]test:guest/things" "[resource-drop]thing" (func $drop (param i32)))
+(func (export "test:guest/things#[dtor]thing") (param i32) (loop $forever (br $forever)))
+(func $group (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+  (call $drop (call $new (i32.const 1)))
+  (i32.const 256))
