@@ -77,6 +77,9 @@ pub enum LoadCause {
     /// A directory, a pipe, a device.
     #[error("it is not a regular file")]
     NotAFile,
+    /// A directory of versions whose link does not lead to one of them.
+    #[error("{0}")]
+    Version(String),
     /// Bigger than the limit `component`.
     #[error("it has {size} bytes, more than the {limit} allowed (limit component)")]
     TooBig {

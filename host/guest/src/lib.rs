@@ -61,7 +61,7 @@ pub use logic::DriverLogic;
 pub use outline::{Grant, Import, World};
 pub use policy::UsbPolicy;
 pub use runtime::{FirstTier, Options, Runtime};
-pub use source::{Source, read_trusted};
+pub use source::{CURRENT, Source, read_trusted};
 pub use trial::{DriverTrial, Trial};
 pub use worker::{Compiler, take_over};
 pub use worlds::v0_1_0::{driver, usb};

@@ -80,7 +80,7 @@ impl Runtime {
             Source::Embedded { bytes, .. } => bytes,
             Source::Read { bytes, .. } => bytes,
             Source::File(path) => {
-                read = source::read(path, &shared.trusted_uids, limits.component)?;
+                (_, read) = source::read(path, &shared.trusted_uids, limits.component)?;
                 &read
             }
         };

@@ -6,11 +6,15 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use crate::error::{LoadCause, LoadError, Stage};
 use crate::identity::digest;
 use crate::runtime::Runtime;
+
+/// The link in a directory of versions that leads to the one that serves.
+pub const CURRENT: &str = "current";
 
 /// A component's bytes, or where to find them.
 #[derive(Debug, Clone)]
@@ -22,11 +26,13 @@ pub enum Source {
         /// The component.
         bytes: &'static [u8],
     },
-    /// A file. Links are followed; owner and mode are asked of the file at their end, and of its directory.
+    /// A file, or a directory of versions whose link [`CURRENT`] leads to one of them. Links are followed, that one not out of its
+    /// directory; owner and mode are asked of the file at their end and of its directory, and of all that leads there from the
+    /// directory of versions.
     File(PathBuf),
     /// A file that was read and found trustworthy already: see [`Runtime::read`].
     Read {
-        /// Where it was read.
+        /// Where it was read: of a directory of versions, the version.
         path: PathBuf,
         /// The component.
         bytes: Arc<[u8]>,
@@ -51,7 +57,7 @@ impl Runtime {
     pub fn read(&self, source: &Source) -> Result<Source, LoadError> {
         let Source::File(path) = source else { return Ok(source.clone()) };
         match read(path, &self.0.trusted_uids, self.0.limits().component) {
-            Ok(bytes) => Ok(Source::Read { path: path.clone(), bytes: bytes.into() }),
+            Ok((path, bytes)) => Ok(Source::Read { path, bytes: bytes.into() }),
             Err(cause) => {
                 Err(LoadError { origin: source.origin(), digest: None, stage: Stage::File, cause: Box::new(cause) })
             }
@@ -76,27 +82,83 @@ impl Source {
 /// # Errors
 /// Which of these does not hold.
 pub fn read_trusted(path: &Path, trusted: &[u32], most: u64) -> Result<Vec<u8>, LoadCause> {
-    read(path, trusted, most)
+    let file = open(path)?;
+    content(path, file, trusted, most)
 }
 
-/// Reads a file that root or one of `trusted` owns and nobody else may write, of at most `most` bytes.
+/// Reads a component that root or one of `trusted` owns and nobody else may write, of at most `most` bytes: the file at `path`, or the
+/// present version where that is a directory. Also where it lies.
 ///
 /// Everything is asked of the open file, so that it cannot be another one a moment later.
-pub(crate) fn read(path: &Path, trusted: &[u32], most: u64) -> Result<Vec<u8>, LoadCause> {
-    // Not to block on a pipe, nor become a terminal's owner.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| LoadCause::Read(errno.into()))?;
-    let file = File::from(file);
+pub(crate) fn read(path: &Path, trusted: &[u32], most: u64) -> Result<(PathBuf, Vec<u8>), LoadCause> {
+    let file = open(path)?;
+    if !file.metadata().map_err(LoadCause::Read)?.is_dir() {
+        return Ok((path.to_owned(), content(path, file, trusted, most)?));
+    }
+    let (version, file) = current(path, &file, trusted)?;
+    let bytes = content(&version, file, trusted, most)?;
+    Ok((version, bytes))
+}
+
+/// Not to block on a pipe, nor become a terminal's owner.
+const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+fn open(path: &Path) -> Result<File, LoadCause> {
+    let file = rustix::fs::open(path, FLAGS, Mode::empty()).map_err(|errno| LoadCause::Read(errno.into()))?;
+    Ok(File::from(file))
+}
+
+/// The present one of a directory of versions: it lies in it, and nobody else could have let the link lead to another.
+fn current(given: &Path, directory: &File, trusted: &[u32]) -> Result<(PathBuf, File), LoadCause> {
+    let real = std::fs::canonicalize(given).map_err(LoadCause::Read)?;
+    trust_directory(&real, trusted)?;
+    let link = real.join(CURRENT);
+    let advice = format!("ln -sfn VERSION {}", given.join(CURRENT).display());
+    let wrong = |what: String| LoadCause::Version(format!("{} {what}: {advice}", given.join(CURRENT).display()));
+    let status = match std::fs::symlink_metadata(&link) {
+        Ok(status) if status.is_symlink() => status,
+        Ok(_) => return Err(wrong("must be a link to one of the versions beside it".to_owned())),
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
+            return Err(wrong("is not there, and would say which version serves".to_owned()));
+        }
+        Err(why) => return Err(LoadCause::Read(why)),
+    };
+    trust(&link, status.uid(), 0, trusted)?;
+    let to = std::fs::read_link(&link).map_err(LoadCause::Read)?;
+    let leads = |what: &str| wrong(format!("leads to {}, {what}", to.display()));
+    let within = if to.is_absolute() {
+        // As the operator writes the directory, or as it really is.
+        [given, real.as_path()].into_iter().find_map(|directory| to.strip_prefix(directory).ok())
+    } else {
+        Some(to.as_path())
+    };
+    let out = || leads(&format!("out of {}", given.display()));
+    let within = within.ok_or_else(out)?;
+    let opened = rustix::fs::openat2(directory, within, FLAGS, Mode::empty(), ResolveFlags::BENEATH);
+    let file = File::from(opened.map_err(|errno| match errno {
+        Errno::NOENT | Errno::NOTDIR => leads("which is not there"),
+        Errno::LOOP => leads("and that in a circle"),
+        Errno::XDEV => out(),
+        other => LoadCause::Read(other.into()),
+    })?);
+    if file.metadata().map_err(LoadCause::Read)?.is_dir() {
+        return Err(leads("a directory: it must lead to the component in it"));
+    }
+    let version = std::fs::canonicalize(real.join(within)).map_err(LoadCause::Read)?;
+    for between in version.ancestors().skip(2).take_while(|between| between.starts_with(&real)) {
+        trust_directory(between, trusted)?;
+    }
+    Ok((version, file))
+}
+
+fn content(path: &Path, file: File, trusted: &[u32], most: u64) -> Result<Vec<u8>, LoadCause> {
     let status = file.metadata().map_err(LoadCause::Read)?;
     if !status.is_file() {
         return Err(LoadCause::NotAFile);
     }
     trust(path, status.uid(), status.mode(), trusted)?;
     if let Some(directory) = std::fs::canonicalize(path).map_err(LoadCause::Read)?.parent() {
-        let status = std::fs::metadata(directory).map_err(LoadCause::Read)?;
-        // In a sticky directory (/tmp) others may add files, but not put another in place of this one.
-        let sticky = status.mode() & 0o1000 != 0;
-        trust(directory, status.uid(), if sticky { 0 } else { status.mode() }, trusted)?;
+        trust_directory(directory, trusted)?;
     }
     if status.len() > most {
         return Err(LoadCause::TooBig { size: status.len(), limit: most });
@@ -107,6 +169,13 @@ pub(crate) fn read(path: &Path, trusted: &[u32], most: u64) -> Result<Vec<u8>, L
         Ok(size) if size <= most => Ok(bytes),
         _ => Err(LoadCause::TooBig { size: most.saturating_add(1), limit: most }),
     }
+}
+
+fn trust_directory(directory: &Path, trusted: &[u32]) -> Result<(), LoadCause> {
+    let status = std::fs::metadata(directory).map_err(LoadCause::Read)?;
+    // In a sticky directory (/tmp) others may add files, but not put another in place of this one.
+    let sticky = status.mode() & 0o1000 != 0;
+    trust(directory, status.uid(), if sticky { 0 } else { status.mode() }, trusted)
 }
 
 fn trust(path: &Path, uid: u32, mode: u32, trusted: &[u32]) -> Result<(), LoadCause> {

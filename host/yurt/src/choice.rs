@@ -11,7 +11,8 @@ use yurt_guest::{
 use yurt_nomad::config::from_msgpack;
 use yurt_nomad::schema::Spec;
 
-use crate::exchange::Kept;
+use crate::exchange::{Kept, Known};
+use crate::pin::Pin;
 use crate::places::Places;
 use crate::{device_plugin, driver_plugin, host_config};
 
@@ -93,6 +94,8 @@ pub(crate) struct Chosen {
     pub(crate) plugin: Plugin,
     /// Why it is not the one that was asked for, if it is not.
     pub(crate) instead_of: Option<String>,
+    /// How that one was read.
+    pub(crate) known: Option<Known>,
 }
 
 /// What it serves as: its world decides.
@@ -135,14 +138,14 @@ impl Plugin {
     }
 }
 
-/// Loads the guest through every stage. One that cannot be loaded, or was rolled back, or waits for approval, gives way to the last good
-/// one of this plugin file; if there never was one, the error is the one sentence with which the plugin refuses to start.
-pub(crate) fn load(runtime: &Runtime, source: &Source, places: &Places) -> Result<Chosen, String> {
+/// Loads the guest through every stage. One that cannot be loaded, is not the pinned one, was rolled back, or waits for approval, gives way
+/// to the last good one of this plugin file; if there never was one, the error is the one sentence with which the plugin refuses to start.
+pub(crate) fn load(runtime: &Runtime, source: &Source, places: &Places, pin: Option<&Pin>) -> Result<Chosen, String> {
     let kept = Kept::open(places);
-    let why = match admitted(runtime, source, &kept) {
-        Ok((plugin, source)) => {
-            kept.serves(&source);
-            return Ok(Chosen { plugin, instead_of: None });
+    let why = match admitted(runtime, source, pin, |digest| kept.objection(digest)) {
+        Ok((plugin, source, known)) => {
+            kept.serves(&source, plugin.digest());
+            return Ok(Chosen { plugin, instead_of: None, known: Some(known) });
         }
         Err(why) => why,
     };
@@ -150,20 +153,33 @@ pub(crate) fn load(runtime: &Runtime, source: &Source, places: &Places) -> Resul
     if !last.exists() {
         return Err(why);
     }
-    match activate(runtime, &Source::File(last)) {
-        Ok(plugin) => Ok(Chosen { plugin, instead_of: Some(why) }),
+    match admitted(runtime, &Source::File(last), pin, |_| None) {
+        Ok((plugin, ..)) => Ok(Chosen { plugin, instead_of: Some(why), known: None }),
         Err(second) => Err(format!("{why}; and the last good guest cannot serve either: {second}")),
     }
 }
 
-fn admitted(runtime: &Runtime, source: &Source, kept: &Kept) -> Result<(Plugin, Source), String> {
-    let source = runtime.read(source).map_err(|why| why.to_string())?;
-    if let Source::Read { path, .. } = &source
-        && let Some(why) = source.digest().and_then(|digest| kept.objection(&digest))
-    {
-        return Err(format!("guest {} does not serve: {why}", path.display()));
+/// A guest with the pinned digest: the file's, or the last good one. None: there is none, or it cannot serve.
+pub(crate) fn pinned(runtime: &Runtime, source: &Source, places: &Places, pin: &Pin) -> Option<Plugin> {
+    let last = Source::File(places.last_good_guest());
+    [source, &last].into_iter().find_map(|source| {
+        let read = runtime.read(source).ok().filter(|read| read.digest().as_deref() == Some(pin.digest()))?;
+        activate(runtime, &read).inspect_err(|why| tracing::error!("{why}")).ok()
+    })
+}
+
+fn admitted(
+    runtime: &Runtime,
+    source: &Source,
+    pin: Option<&Pin>,
+    objection: impl FnOnce(&str) -> Option<String>,
+) -> Result<(Plugin, Source, Known), String> {
+    let (source, known) = Known::read(runtime, source).map_err(|why| why.to_string())?;
+    let objection = || if matches!(source, Source::Embedded { .. }) { None } else { objection(known.digest()) };
+    if let Some(why) = pin.and_then(|pin| pin.refusal(known.digest())).or_else(objection) {
+        return Err(format!("guest {} does not serve: {why}", source.origin()));
     }
-    Ok((activate(runtime, &source)?, source))
+    Ok((activate(runtime, &source)?, source, known))
 }
 
 /// Takes a component through every stage ahead of the plugin file that will serve it, and leaves the compiled code where that one looks:

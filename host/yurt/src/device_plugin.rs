@@ -36,7 +36,7 @@ pub(crate) struct DevicePlugin {
     offers: OnceLock<Arc<Offers>>,
     roots: Roots,
     memory_file: PathBuf,
-    begun: Begun,
+    begun: Arc<Begun>,
 }
 
 impl DevicePlugin {
@@ -48,6 +48,8 @@ impl DevicePlugin {
             side: Arc::clone(&side),
             runtime: begun.runtime.clone(),
             source: begun.source.clone(),
+            pin: begun.pin.clone(),
+            known: begun.known.clone(),
             places: begun.places.clone(),
             undone,
         };
@@ -58,7 +60,7 @@ impl DevicePlugin {
             offers: OnceLock::new(),
             roots,
             memory_file: begun.places.memory(),
-            begun,
+            begun: Arc::new(begun),
         }
     }
 
@@ -106,8 +108,8 @@ impl yurt_nomad::device::DevicePlugin for DevicePlugin {
     }
 
     async fn set_config(&self, msgpack: &[u8], _agent: Option<AgentConfig>) -> Result<(), PluginError> {
-        let (side, runtime, msgpack) = (Arc::clone(&self.side), self.begun.runtime.clone(), msgpack.to_vec());
-        blocking(move || side.configure(&msgpack, &runtime)).await??;
+        let (side, begun, msgpack) = (Arc::clone(&self.side), Arc::clone(&self.begun), msgpack.to_vec());
+        blocking(move || side.configure(&msgpack, &begun)).await??;
         self.begun.log.set_level(self.serving().common().log_level);
         Ok(())
     }

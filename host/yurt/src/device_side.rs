@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use tokio::sync::mpsc;
-use yurt_guest::{GuestError, Import, Runtime, usb as wit};
+use yurt_guest::{GuestError, Import, usb as wit};
 use yurt_nomad::device::PluginError;
 use yurt_nomad::schema::Spec;
 use yurt_usb::facts::Snapshot;
@@ -18,6 +18,7 @@ use crate::exchange::{
     self, Concern, Guest, GuestName, Kept, Report, Rules, Seat, Side, Turns, Undone, both, remember,
 };
 use crate::host_config::{Common, HostConfig};
+use crate::plugin::Begun;
 use crate::reserve;
 
 /// Real calls of each kind that a candidate answers, too.
@@ -54,8 +55,11 @@ impl DeviceSide {
     }
 
     /// What the agent says. An error names what the operator typed there.
-    pub(crate) fn configure(&self, msgpack: &[u8], runtime: &Runtime) -> Result<(), PluginError> {
-        self.seat.configure(msgpack, runtime)
+    pub(crate) fn configure(&self, msgpack: &[u8], begun: &Begun) -> Result<(), PluginError> {
+        self.seat.configure(msgpack, &begun.runtime, |pin| match begun.pinned(pin)? {
+            Plugin::Device(device) => Some(*device),
+            Plugin::Driver(_) => None,
+        })
     }
 
     pub(crate) fn heard_group(&self, facts: &Arc<Snapshot>, memory: Option<&str>) {

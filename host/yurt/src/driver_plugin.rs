@@ -67,7 +67,7 @@ pub(crate) struct DriverPlugin {
     runtime_dir: PathBuf,
     tasks: OnceLock<Result<Arc<Tasks>, String>>,
     known: Arc<Mutex<BTreeMap<String, Known>>>,
-    begun: Begun,
+    begun: Arc<Begun>,
 }
 
 /// What is known of an id.
@@ -94,6 +94,8 @@ impl DriverPlugin {
             side: Arc::clone(&side),
             runtime: begun.runtime.clone(),
             source: begun.source.clone(),
+            pin: begun.pin.clone(),
+            known: begun.known.clone(),
             places: begun.places.clone(),
             undone,
         };
@@ -108,7 +110,7 @@ impl DriverPlugin {
             runtime_dir: begun.places.tasks(),
             tasks: OnceLock::new(),
             known: Arc::default(),
-            begun,
+            begun: Arc::new(begun),
         }
     }
 
@@ -335,8 +337,8 @@ impl TaskDriver for DriverPlugin {
     }
 
     async fn set_config(&self, msgpack: &[u8], agent: Option<AgentConfig>) -> Result<(), PluginError> {
-        let (side, runtime, msgpack) = (Arc::clone(&self.side), self.begun.runtime.clone(), msgpack.to_vec());
-        blocking(move || side.configure(&msgpack, &runtime)).await??;
+        let (side, begun, msgpack) = (Arc::clone(&self.side), Arc::clone(&self.begun), msgpack.to_vec());
+        blocking(move || side.configure(&msgpack, &begun)).await??;
         if let Some(topology) = agent.and_then(|agent| agent.topology) {
             *self.topology.write().unwrap_or_else(PoisonError::into_inner) = Some(topology);
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use tokio::sync::mpsc;
-use yurt_guest::{GuestError, Import, Runtime, driver as wit};
+use yurt_guest::{GuestError, Import, driver as wit};
 use yurt_nomad::driver::{Fingerprint, Health, PluginError};
 use yurt_nomad::schema::Spec;
 
@@ -17,6 +17,7 @@ use crate::exchange::{
     self, Concern, Guest, GuestName, Hidden, Kept, Report, Rules, Seat, Side, Turns, Undone, both, remember,
 };
 use crate::host_config::Common;
+use crate::plugin::Begun;
 
 /// Real calls of each kind that a candidate answers, too.
 const PLANS: usize = 16;
@@ -61,8 +62,11 @@ impl DriverSide {
     }
 
     /// What the agent says. An error names what the operator typed there.
-    pub(crate) fn configure(&self, msgpack: &[u8], runtime: &Runtime) -> Result<(), PluginError> {
-        self.seat.configure(msgpack, runtime)
+    pub(crate) fn configure(&self, msgpack: &[u8], begun: &Begun) -> Result<(), PluginError> {
+        self.seat.configure(msgpack, &begun.runtime, |pin| match begun.pinned(pin)? {
+            Plugin::Driver(driver) => Some(*driver),
+            Plugin::Device(_) => None,
+        })
     }
 
     pub(crate) fn heard_findings(&self, findings: &Arc<[wit::Finding]>) {

@@ -11,6 +11,7 @@ use yurt_guest::{Limits, limits};
 use yurt_nomad::schema::{Attr, Block, Spec, SpecError, Type};
 
 use crate::exchange::Swap;
+use crate::pin::Pin;
 
 /// Name of the block.
 const BLOCK: &str = "yurt";
@@ -22,6 +23,8 @@ pub(crate) struct Common {
     pub(crate) log_level: Level,
     /// The guest's own keys in a file of their own, laid over the agent's and watched.
     pub(crate) policy_file: Option<PathBuf>,
+    /// The only guest that may serve.
+    pub(crate) guest_digest: Option<Pin>,
     /// How a new guest or rule comes to serve.
     pub(crate) swap: Swap,
     /// What a guest may use.
@@ -42,7 +45,13 @@ pub(crate) struct HostConfig {
 
 impl Default for Common {
     fn default() -> Self {
-        Common { log_level: Level::INFO, policy_file: None, swap: Swap::default(), limits: Limits::default() }
+        Common {
+            log_level: Level::INFO,
+            policy_file: None,
+            guest_digest: None,
+            swap: Swap::default(),
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -103,6 +112,7 @@ impl Common {
         Ok(Common {
             log_level: text("log_level").map_or(Ok(Level::INFO), log_level)?,
             policy_file,
+            guest_digest: text("guest_digest").map(|given| Pin::parse("yurt.guest_digest", given)).transpose()?,
             swap: Swap::from_json(block.get("swap").unwrap_or(&Value::Null))?,
             limits: limits_from(block.get("limits").unwrap_or(&Value::Null))?,
         })
@@ -232,6 +242,7 @@ mod tests {
             (json!({"settle": "-1s"}), ["settle", "-1s", "10s"]),
             (json!({"grace": "2h"}), ["grace", "2h", "3600s"]),
             (json!({"policy_file": "rules.hcl"}), ["yurt.policy_file", "rules.hcl", "absolute"]),
+            (json!({"guest_digest": "latest"}), ["yurt.guest_digest", "latest", "64 digits"]),
             (json!({"limits": {"memory": 1}}), ["yurt.limits: memory = 1", "1048576", "1073741824 bytes"]),
             (json!({"limits": {"group_deadline": 1.5}}), ["yurt.limits.group_deadline", "1.5", "whole"]),
             (json!({"settle": "9s", "settle_max": "3s"}), ["settle_max", "3s", "9s"]),

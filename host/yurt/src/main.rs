@@ -18,6 +18,7 @@ mod guest_call;
 mod host_config;
 mod lean;
 mod offer;
+mod pin;
 mod places;
 mod plugin;
 mod reserve;

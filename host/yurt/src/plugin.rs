@@ -16,6 +16,8 @@ use yurt_usb::Roots;
 use crate::choice::{self, Named, Plugin};
 use crate::device_plugin::DevicePlugin;
 use crate::driver_plugin::DriverPlugin;
+use crate::exchange::Known;
+use crate::pin::Pin;
 use crate::places::Places;
 use crate::say;
 
@@ -23,9 +25,12 @@ use crate::say;
 #[derive(Debug, Parser)]
 #[command(name = "yurt", about = "Serves a Nomad plugin (started by the agent)", disable_help_subcommand = true)]
 struct Arguments {
-    /// The guest that serves: the name of a built-in one, or a component file.
-    #[arg(long, value_name = "NAME|FILE")]
+    /// The guest that serves: the name of a built-in one, a component file, or a directory of versions with a link `current`.
+    #[arg(long, value_name = "NAME|FILE|DIR")]
     guest: Option<String>,
+    /// The only guest that may serve, by its SHA-256.
+    #[arg(long, value_name = "sha256:DIGITS")]
+    guest_digest: Option<String>,
     /// Who compiles a large guest that was never seen before, so that it serves at once.
     #[arg(long, value_name = "COMPILER", value_enum, default_value_t = Translator::Cranelift)]
     first_tier: Translator,
@@ -46,8 +51,19 @@ pub(crate) struct Begun {
     pub(crate) runtime: Runtime,
     /// Where the guest comes from.
     pub(crate) source: Source,
+    /// The only guest that may serve, by the arguments.
+    pub(crate) pin: Option<Pin>,
+    /// What was read there, if that serves.
+    pub(crate) known: Option<Known>,
     pub(crate) places: Places,
     pub(crate) log: log::Control,
+}
+
+impl Begun {
+    /// The guest that a pin in the configuration asks for, if it is there and can serve.
+    pub(crate) fn pinned(&self, pin: &Pin) -> Option<Plugin> {
+        choice::pinned(&self.runtime, &self.source, &self.places, pin)
+    }
 }
 
 /// Serves until the agent asks to end. A plugin that cannot serve says why in one sentence on stderr, where the agent logs it.
@@ -86,7 +102,8 @@ fn try_run(environment: Environment) -> Result<(), String> {
     };
     let runtime = Runtime::new(options).map_err(|why| why.to_string())?;
     let source = choice::source(&named, arguments.guest.as_deref())?;
-    let chosen = choice::load(&runtime, &source, &places)?;
+    let pin = arguments.guest_digest.as_deref().map(|given| Pin::parse("--guest-digest", given)).transpose()?;
+    let chosen = choice::load(&runtime, &source, &places, pin.as_ref())?;
     if let Some(why) = &chosen.instead_of {
         tracing::error!(serving = chosen.plugin.digest(), "the last good guest serves instead: {why}");
     }
@@ -95,7 +112,7 @@ fn try_run(environment: Environment) -> Result<(), String> {
         .max_blocking_threads(8)
         .build()
         .map_err(|why| format!("no runtime: {why}"))?;
-    let begun = Begun { runtime, source, places, log };
+    let begun = Begun { runtime, source, pin, known: chosen.known, places, log };
     let served = wire.block_on(async {
         let routes = match chosen.plugin {
             Plugin::Device(device) => {

@@ -202,12 +202,72 @@ fn a_file_of_somebody_else_is_refused() {
 }
 
 #[test]
+fn a_directory_of_versions_serves_the_one_that_its_link_leads_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let versions = dir.path().join("acme");
+    fs::create_dir_all(versions.join("2.0")).unwrap();
+    let guest = Guest::quiet().component();
+    write(&versions.join("1.wasm"), &guest);
+    write(&versions.join("2.0/acme.wasm"), &guest);
+    let current = versions.join("current");
+    let link = |to: &str| {
+        drop(fs::remove_file(&current));
+        symlink(to, &current).unwrap();
+    };
+    let runtime = runtime();
+    let source = Source::File(versions.clone());
+    let absolute = versions.join("1.wasm").display().to_string();
+    for (to, file) in [("1.wasm", "1.wasm"), ("2.0/acme.wasm", "2.0/acme.wasm"), (absolute.as_str(), "1.wasm")] {
+        link(to);
+        assert_eq!(runtime.read(&source).unwrap().origin(), versions.join(file).display().to_string());
+        runtime.open(&source).unwrap();
+    }
+
+    write(&dir.path().join("other.wasm"), &guest);
+    let outside = dir.path().join("other.wasm").display().to_string();
+    symlink("../other.wasm", versions.join("detour")).unwrap();
+    let said = |runtime: &Runtime| {
+        let why = runtime.read(&source).unwrap_err();
+        assert_eq!(why.stage, Stage::File);
+        why.to_string()
+    };
+    for (to, what) in [
+        ("3.wasm", "leads to 3.wasm, which is not there: ln -sfn VERSION"),
+        ("1.wasm/x", "which is not there"),
+        ("2.0", "leads to 2.0, a directory"),
+        ("current", "in a circle"),
+        ("../other.wasm", "leads to ../other.wasm, out of"),
+        (&outside, "out of"),
+        ("detour", "leads to detour, out of"),
+    ] {
+        link(to);
+        let why = said(&runtime);
+        assert!(why.contains(&format!("{} {}", current.display(), "leads to")) && why.contains(what), "{why}");
+    }
+    fs::remove_file(&current).unwrap();
+    assert!(said(&runtime).contains("is not there, and would say which version serves"));
+    write(&current, &guest);
+    assert!(said(&runtime).contains("must be a link to one of the versions beside it"));
+
+    // Whoever may write one of the directories could have put another version there.
+    link("2.0/acme.wasm");
+    for writable in [versions.clone(), versions.join("2.0")] {
+        fs::set_permissions(&writable, Permissions::from_mode(0o775)).unwrap();
+        assert!(said(&runtime).contains(&format!("{} may be written by its group", writable.display())));
+        fs::set_permissions(&writable, Permissions::from_mode(0o755)).unwrap();
+    }
+    if std::os::unix::fs::lchown(&current, Some(12_345), None).is_ok() {
+        assert!(said(&runtime).contains(&format!("{} belongs to user 12345", current.display())));
+    }
+}
+
+#[test]
 fn what_is_no_file_of_a_decent_size_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let runtime =
         Runtime::new(Options { limits: Limits { component: 100, ..Limits::default() }, ..Options::default() }).unwrap();
     let cause = |path: PathBuf| *runtime.open(&Source::File(path)).unwrap_err().cause;
-    assert!(matches!(cause(dir.path().to_owned()), LoadCause::NotAFile));
+    assert!(matches!(cause(dir.path().to_owned()), LoadCause::Version(_)));
     assert!(matches!(cause(dir.path().join("absent")), LoadCause::Read(_)));
     assert!(matches!(cause("/dev/zero".into()), LoadCause::NotAFile));
     let pipe = dir.path().join("pipe");

@@ -13,7 +13,7 @@ use super::config::Isolation;
 use super::look::Place;
 use crate::convert;
 use crate::driver_side::{DriverSide, Serving};
-use crate::exchange::{Side as _, Turn};
+use crate::exchange::{Serves as _, Side as _, Turn};
 use crate::guest_call::blocking;
 
 /// What a look found, and whose look it was: plans are made from it by nobody else.
@@ -29,6 +29,7 @@ pub(crate) type Looks = watch::Sender<Option<Arc<Looked>>>;
 pub(crate) fn start(side: Arc<DriverSide>, looked: Arc<Looks>, told: watch::Sender<Option<Arc<Fingerprint>>>) {
     tokio::spawn(async move {
         let mut turns = side.turns().subscribe();
+        let mut lacking = Vec::new();
         loop {
             let turn = Arc::clone(&turns.borrow_and_update());
             let (findings, fingerprint) = match look(&turn.serving).await {
@@ -37,6 +38,14 @@ pub(crate) fn start(side: Arc<DriverSide>, looked: Arc<Looks>, told: watch::Send
                 Err(why) => (Arc::from([]), failed(&why)),
                 Ok(found) => found,
             };
+            let refused = refused(&findings);
+            if refused != lacking {
+                if !refused.is_empty() {
+                    let guest = turn.serving.guest();
+                    tracing::warn!("guest {guest} asks for what it is not granted: {}", refused.join("; "));
+                }
+                lacking = refused;
+            }
             side.heard_findings(&findings);
             looked.send_replace(Some(Arc::new(Looked { turn: Arc::clone(&turn), findings })));
             told.send_if_modified(|last| {
@@ -53,6 +62,15 @@ pub(crate) fn start(side: Arc<DriverSide>, looked: Arc<Looks>, told: watch::Send
             }
         }
     });
+}
+
+/// What it may not look at, each with the grant that would allow it.
+fn refused(findings: &[wit::Finding]) -> Vec<String> {
+    let refused = |finding: &wit::Finding| match &finding.outcome {
+        Err(wit::Trouble::Refused(why)) => Some(why.clone()),
+        _ => None,
+    };
+    findings.iter().filter_map(refused).collect()
 }
 
 async fn look(serving: &Arc<Serving>) -> Result<(Arc<[wit::Finding]>, Fingerprint), GuestError> {

@@ -37,6 +37,15 @@ pub(crate) struct Place {
     files: Vec<String>,
 }
 
+/// A grant that is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lacking {
+    /// It belongs into `grants.programs`, else into `grants.files`.
+    pub(crate) program: bool,
+    /// The entry that would do.
+    pub(crate) what: String,
+}
+
 impl Place {
     /// The node itself.
     pub(crate) fn node(driver: &str, grants: &Grants) -> Place {
@@ -52,6 +61,29 @@ impl Place {
     /// The node with a task's own directory in it.
     pub(crate) fn with_own(self, dir: &Path) -> Place {
         Place { own: Some(dir.to_owned()), ..self }
+    }
+
+    /// Globs for programs that may be run.
+    pub(crate) fn granted_programs(&self) -> &[String] {
+        &self.programs
+    }
+
+    /// What would have to be granted for this look; none: it is allowed.
+    pub(crate) fn lacks(&self, look: &wit::Look) -> Option<Lacking> {
+        let program = |what: &str| Some(Lacking { program: true, what: what.to_owned() });
+        match look {
+            wit::Look::Run(argv) => {
+                argv.first().filter(|wanted| !self.may_run(wanted)).and_then(|wanted| program(wanted))
+            }
+            // Of a glob all that it finds.
+            wit::Look::Programs(pattern) if self.may_run(pattern) => None,
+            wit::Look::Programs(pattern) => program(pattern),
+            wit::Look::Stat(path) if self.may_run(path) => None,
+            wit::Look::Stat(path) | wit::Look::Read(path) => match self.may_look(path) {
+                Err(Trouble::Refused(_)) => Some(Lacking { program: false, what: path.clone() }),
+                _ => None,
+            },
+        }
     }
 
     /// Looks at everything at once; findings come in the order of the probes.

@@ -29,6 +29,10 @@ struct State {
     refused: BTreeMap<String, String>,
     /// Of the guest that was loaded or approved last.
     served: Option<String>,
+    /// Of the one that is kept in a file.
+    kept: Option<String>,
+    /// Of the only guest that may serve, by the agent's configuration.
+    pinned: Option<String>,
     /// New ones wait for a person.
     approve: bool,
 }
@@ -41,6 +45,12 @@ impl Kept {
     /// Why a guest that is to be loaded at a start must not serve yet.
     pub(crate) fn objection(&self, digest: &str) -> Option<String> {
         let state = self.state();
+        if let Some(pinned) = &state.pinned
+            && pinned != digest
+            && state.kept.as_ref() == Some(pinned)
+        {
+            return Some(format!("its digest is sha256:{digest}, and the configuration allowed sha256:{pinned} only"));
+        }
         if let Some(why) = state.refused.get(digest) {
             return Some(format!("it was rolled back: {why}"));
         }
@@ -75,15 +85,28 @@ impl Kept {
         self.change(|state| state.approve = approve);
     }
 
+    /// The only guest that the agent's configuration allows; none: any. It is asked before there is a configuration.
+    pub(crate) fn pin(&self, digest: Option<&str>) {
+        self.change(|state| state.pinned = digest.map(str::to_owned));
+    }
+
     /// This guest serves, and may at the next start. One that is built in is there anyway.
-    pub(crate) fn serves(&self, source: &Source) {
+    pub(crate) fn serves(&self, source: &Source, digest: &str) {
         let Source::Read { bytes, .. } = source else { return };
-        self.change(|state| state.served = source.digest());
-        let kept = self.places.last_good_guest();
-        if std::fs::read(&kept).is_ok_and(|before| *before == **bytes) {
-            return;
+        let there = self.has(digest);
+        self.change(|state| state.served = Some(digest.to_owned()));
+        if !there {
+            let kept = places::replace(&self.places.last_good_guest(), bytes);
+            if kept.is_ok() {
+                self.change(|state| state.kept = Some(digest.to_owned()));
+            }
+            said("the guest", kept);
         }
-        said("the guest", places::replace(&kept, bytes));
+    }
+
+    /// This very guest is kept.
+    pub(crate) fn has(&self, digest: &str) -> bool {
+        self.state().kept.as_deref() == Some(digest) && self.places.last_good_guest().exists()
     }
 
     /// The rules that proved themselves; none: there are none.
@@ -178,12 +201,30 @@ mod tests {
         kept.wait_for_approval(true);
         assert_eq!(kept.objection("aa"), None, "the first is as the operator put it there");
         let source = Source::Read { path: "/x.wasm".into(), bytes: Arc::from(*b"wasm") };
-        kept.serves(&source);
+        let digest = source.digest().unwrap();
+        kept.serves(&source, &digest);
         assert_eq!(std::fs::read(kept.places.last_good_guest()).unwrap(), b"wasm");
-        assert_eq!(kept.objection(&source.digest().unwrap()), None);
+        assert_eq!(kept.objection(&digest), None);
         assert!(kept.objection("bb").unwrap().contains("approve"));
         kept.wait_for_approval(false);
         assert_eq!(kept.objection("bb"), None);
+    }
+
+    #[test]
+    fn a_pin_speaks_against_another_guest_only_while_the_pinned_one_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = kept(dir.path());
+        let source = Source::Read { path: "/x.wasm".into(), bytes: Arc::from(*b"wasm") };
+        kept.pin(Some("aa"));
+        assert_eq!(kept.objection("bb"), None, "who else would describe the plugin");
+        kept.serves(&source, "aa");
+        assert!(kept.has("aa"));
+        assert!(kept.objection("bb").unwrap().contains("sha256:aa only"));
+        assert_eq!(kept.objection("aa"), None);
+        kept.pin(None);
+        assert_eq!(kept.objection("bb"), None);
+        std::fs::remove_file(kept.places.last_good_guest()).unwrap();
+        assert!(!kept.has("aa"));
     }
 
     #[test]

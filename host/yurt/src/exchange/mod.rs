@@ -25,6 +25,7 @@ use yurt_guest::{Import, Runtime, Source};
 
 use crate::choice::Plugin;
 use crate::host_config::Common;
+use crate::pin::Pin;
 use crate::places::Places;
 
 pub(crate) use control::{Answer, Request, ask};
@@ -33,6 +34,7 @@ pub(crate) use report::{Hidden, Report, both, remember};
 pub(crate) use rules::Rules;
 pub(crate) use serving::{Guest, Seat, Serving};
 pub(crate) use settings::{Concern, Mode, Swap};
+pub(crate) use stage::Known;
 pub(crate) use status::{Attempt, Outcome, Status};
 pub(crate) use task::start;
 pub(crate) use turn::{Turn, Turns, Undone};
@@ -62,6 +64,10 @@ pub(crate) struct Parts<S: Side> {
     pub(crate) runtime: Runtime,
     /// Where its guest comes from.
     pub(crate) source: Source,
+    /// The only guest that may serve, by the plugin's arguments.
+    pub(crate) pin: Option<Pin>,
+    /// What was read there at the start, if that serves.
+    pub(crate) known: Option<Known>,
     pub(crate) places: Places,
     pub(crate) undone: mpsc::UnboundedReceiver<Undone<S::Serving>>,
 }

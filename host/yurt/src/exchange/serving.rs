@@ -13,6 +13,7 @@ use yurt_nomad::schema::Spec;
 use super::{GuestName, Kept, Rules, Serves, Turns, Undone};
 use crate::diagnostics::{refusal, warned};
 use crate::host_config::Common;
+use crate::pin::Pin;
 
 /// A guest of either kind.
 pub(crate) trait Guest: Send + Sync + 'static {
@@ -71,11 +72,27 @@ impl<G: Guest> Seat<G> {
     }
 
     /// What the agent says. An error names what the operator typed there; what is wrong with the policy file, or with a guest that cannot
-    /// check, is no reason not to start.
-    pub(crate) fn configure(&self, msgpack: &[u8], runtime: &Runtime) -> Result<(), PluginError> {
+    /// check, is no reason not to start. `pinned` finds the only guest that the configuration allows.
+    pub(crate) fn configure(
+        &self,
+        msgpack: &[u8],
+        runtime: &Runtime,
+        pinned: impl Fn(&Pin) -> Option<G>,
+    ) -> Result<(), PluginError> {
         loop {
             let turn = self.turns.now();
-            let serving = self.as_the_agent_says(&turn.serving.guest, msgpack)?;
+            let mut serving = self.as_the_agent_says(&turn.serving.guest, msgpack)?;
+            if let Some(pin) = serving.common().guest_digest.clone()
+                && let Some(why) = pin.refusal(&serving.guest().digest)
+            {
+                let (was, refused) = (&turn.serving.guest, |why| PluginError::invalid_argument(why));
+                let other = format!("guest {} ({}) must not serve: {why}", serving.guest(), serving.guest().origin);
+                let guest = pinned(&pin).ok_or_else(|| refused(other))?;
+                follows(&**was, &guest).map_err(refused)?;
+                serving = self.as_the_agent_says(&Arc::new(guest), msgpack)?;
+                tracing::info!("guest {} serves instead of {}, as it is pinned", serving.guest(), was.named());
+            }
+            self.kept.pin(serving.common().guest_digest.as_ref().map(Pin::digest));
             runtime.set_limits(serving.common().limits.clone());
             *self.agent() = msgpack.into();
             if self.turns.publish(turn.number, Arc::new(serving), None) {
@@ -90,14 +107,7 @@ impl<G: Guest> Seat<G> {
         let guest = match guest {
             None => Arc::clone(&now.serving.guest),
             Some(guest) => {
-                let (was, is) = (now.serving.guest.named().name, guest.named().name);
-                if was != is {
-                    return Err(format!("it is called {is:?}, and Nomad knows this plugin as {was:?}"));
-                }
-                let kept = "and Nomad keeps what it was told at the start";
-                let grown = now.serving.guest.schema().grows_into(guest.schema());
-                grown.map_err(|why| format!("its schema does not only grow, {kept}: {why}"))?;
-                now.serving.guest.may_become(&guest).map_err(|why| format!("{why}, {kept}"))?;
+                follows(&*now.serving.guest, &guest)?;
                 Arc::new(guest)
             }
         };
@@ -142,6 +152,18 @@ impl<G: Guest> Seat<G> {
         }
         Ok(Serving { guest, config, host, rules: None })
     }
+}
+
+/// Whether Nomad can go on with `next` after what `now` told it.
+fn follows<G: Guest>(now: &G, next: &G) -> Result<(), String> {
+    let (was, is) = (now.named().name, next.named().name);
+    if was != is {
+        return Err(format!("it is called {is:?}, and Nomad knows this plugin as {was:?}"));
+    }
+    let kept = "and Nomad keeps what it was told at the start";
+    let grown = now.schema().grows_into(next.schema());
+    grown.map_err(|why| format!("its schema does not only grow, {kept}: {why}"))?;
+    now.may_become(next).map_err(|why| format!("{why}, {kept}"))
 }
 
 /// The guest's keys with the rules over them, found right by the guest.

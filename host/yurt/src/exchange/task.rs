@@ -45,7 +45,7 @@ struct Exchange<S: Side> {
     attempts: Attempts,
     waiting: Option<Waiting<S::Serving>>,
     /// How the files were when they were read last.
-    seen: Option<Stamp>,
+    seen: Option<[Stamp; 2]>,
     /// What was in them when it was tried last.
     tried: Option<Tried>,
     /// The last turn that was kept for the next start.
@@ -117,11 +117,14 @@ impl<S: Side> Exchange<S> {
             let digest = serving.guest().digest;
             kept.wait_for_approval(serving.common().swap.mode == Mode::Approve);
             kept.keep_rules(serving.rules().map(|rules| &**rules));
+            if kept.has(&digest) {
+                return;
+            }
             // Another one may lie there by now: that one has not proved itself.
             if let Ok(source) = runtime.read(&source)
                 && source.digest().as_deref() == Some(&digest)
             {
-                kept.serves(&source);
+                kept.serves(&source, &digest);
             }
         })
         .await;
@@ -129,12 +132,16 @@ impl<S: Side> Exchange<S> {
 
     /// Tries what the files hold, if it is another thing than what serves and what was tried. None: nothing new.
     async fn look(&mut self, turn: &Arc<Turn<S::Serving>>, wanted: &Wanted, by: By) -> Option<Attempt> {
-        if by == By::File && self.seen.as_ref() == Some(&wanted.stamp()) {
+        if by == By::File && self.seen.as_ref() == Some(&wanted.stamps()) {
             return None;
         }
         self.seen = Some(wanted.still().await);
-        let (runtime, files) = (self.parts.runtime.clone(), wanted.clone());
-        let found = match blocking(move || files.read(&runtime)).await? {
+        let (runtime, files, mut known) = (self.parts.runtime.clone(), wanted.clone(), self.parts.known.clone());
+        let serving = turn.serving.guest().digest;
+        let read = move || (files.read(&runtime, &mut known, &serving), known);
+        let (found, known) = blocking(read).await?;
+        self.parts.known = known;
+        let found = match found {
             Ok(found) => found,
             Err(why) => {
                 let tried = Some(Tried::Unreadable(why.clone()));
@@ -157,6 +164,9 @@ impl<S: Side> Exchange<S> {
             return None;
         }
         let what = what(&found, same_guest, same_rules);
+        if let Some(why) = self.not_pinned(turn, &found.digest) {
+            return self.refused(what, why);
+        }
         for digest in [Some(found.digest.clone()).filter(|_| !same_guest), found.rules.as_deref().map(digest_of)] {
             let Some(digest) = digest else { continue };
             if by == By::Person {
@@ -227,6 +237,12 @@ impl<S: Side> Exchange<S> {
         None
     }
 
+    /// Why a guest with this digest must not serve, by the operator's word.
+    fn not_pinned(&self, turn: &Turn<S::Serving>, digest: &str) -> Option<String> {
+        let pins = [self.parts.pin.as_ref(), turn.serving.common().guest_digest.as_ref()];
+        pins.into_iter().flatten().find_map(|pin| pin.refusal(digest))
+    }
+
     /// A turn failed, and the one before it serves already.
     async fn undone(&mut self, undone: Undone<S::Serving>) {
         let failed = undone.failed;
@@ -279,6 +295,9 @@ impl<S: Side> Exchange<S> {
             },
             Request::Rollback => match turn.before().or(self.previous.take()) {
                 None => Answer::Nothing("nothing served before in this process".to_owned()),
+                Some(before) if let Some(why) = self.not_pinned(turn, &before.guest().digest) => {
+                    Answer::Nothing(format!("guest {} served before: {why}", before.guest()))
+                }
                 Some(before) => {
                     let why = "rolled back by hand";
                     self.forbid(&turn.serving, &before, why).await;

@@ -8,6 +8,7 @@ mod ending;
 mod fingerprint;
 mod guests;
 mod handshake;
+mod inspect;
 mod launches;
 mod offering;
 mod reservation;

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use yurt_conformance::log;
 use yurt_conformance::place::Place;
 use yurt_conformance::process::{PATIENCE, Process};
@@ -51,10 +52,15 @@ pub(crate) struct Served {
 
 /// With two devices, and this configuration.
 pub(crate) async fn served(place: Place, config: &str) -> Served {
+    served_with(place, config, &[]).await
+}
+
+/// The same with further arguments in the stanza.
+async fn served_with(place: Place, config: &str, arguments: &[String]) -> Served {
     let bus = place.bus();
     bus.plug("1-1", &models::cp2102()).unwrap();
     bus.plug("1-2", &models::yubikey()).unwrap();
-    let process = Process::start(&mut place.command());
+    let process = Process::start(place.command().args(arguments));
     let channel = process.channel().await;
     let mut base = Base::new(channel.clone());
     let schema = base.config_schema().await.unwrap().unwrap();
@@ -167,6 +173,115 @@ async fn a_directory_of_versions_is_followed_by_its_link() {
     served.until_group("beta").await;
     link("1/acme.wasm");
     served.until_group("alpha").await;
+}
+
+/// `ln -sfn TO DIRECTORY/current`, as an operator types it.
+fn ln_sfn(to: &str, directory: &Path) {
+    let done = Command::new("ln").args(["-sfn", to]).arg(directory.join("current")).status().unwrap();
+    assert!(done.success());
+}
+
+#[tokio::test]
+async fn a_directory_of_versions_serves_what_current_leads_to_and_back_again() {
+    let place = Place::named("acme");
+    let versions = place.root().join("versions");
+    fs::create_dir(&versions).unwrap();
+    for (name, guest) in [("1.0.0.wasm", version("alpha")), ("1.1.0.wasm", version("beta"))] {
+        fs::write(versions.join(name), guest.component()).unwrap();
+    }
+    ln_sfn("1.0.0.wasm", &versions);
+    let arguments = ["--guest".to_owned(), versions.display().to_string()];
+    let mut served = served_with(place, "yurt { settle = \"20ms\" }", &arguments).await;
+    assert_eq!(served.reserved(&["thing-1"]).await, "alpha");
+    let status = served.status();
+    assert!(status["serving"]["origin"].as_str().unwrap().ends_with("versions/1.0.0.wasm"), "{status}");
+
+    ln_sfn("1.1.0.wasm", &versions);
+    served.until_group("beta").await;
+    // What leads nowhere, or elsewhere, is told and changes nothing.
+    let outside = served.place.root().join("elsewhere.wasm");
+    fs::write(&outside, version("alpha").component()).unwrap();
+    for (to, said) in [("2.0.0.wasm", "which is not there: ln -sfn VERSION"), ("../elsewhere.wasm", "out of")] {
+        ln_sfn(to, &versions);
+        let end = Instant::now() + PATIENCE;
+        while !served.attempt("refused")["reason"].as_str().unwrap().contains(said) {
+            assert!(Instant::now() < end, "no {said:?}: {:#}", served.status());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(served.reserved(&["thing-1"]).await, "beta", "{to}");
+    }
+    ln_sfn("1.0.0.wasm", &versions);
+    served.until_group("alpha").await;
+    // The version itself may be replaced, too.
+    replace(&versions.join("1.0.0.wasm"), &version("beta").component());
+    served.until_group("beta").await;
+    stays_open(&mut served.offers).await;
+}
+
+fn digest(component: &[u8]) -> String {
+    let digits: String = Sha256::digest(component).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{digits}")
+}
+
+#[tokio::test]
+async fn a_guest_that_is_pinned_in_the_arguments_is_the_only_one_that_serves() {
+    let [alpha, beta] = ["alpha", "beta"].map(|name| version(name).component());
+    let place = acme(&beta);
+    let arguments = ["--guest-digest".to_owned(), digest(&alpha)];
+    let refused = Process::refused(place.command().args(&arguments));
+    let said = refused.log().join("\n");
+    assert!(
+        said.contains(&digest(&alpha)) && said.contains(&digest(&beta)) && said.contains("--guest-digest"),
+        "{said}"
+    );
+
+    put(&place, &alpha);
+    let mut served = served_with(place, "yurt { settle = \"20ms\" }", &arguments).await;
+    replace(&file(&served.place), &beta);
+    let reason = served.attempt("refused")["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains(&digest(&alpha)) && reason.contains(&digest(&beta)), "{reason}");
+    assert_eq!(served.reserved(&["thing-1"]).await, "alpha");
+
+    // Nor does it serve at the next start: the pinned one was kept.
+    let Served { place, process, .. } = served;
+    drop(process);
+    let process = Process::start(place.command().args(&arguments));
+    process.says("the last good guest serves instead");
+}
+
+#[tokio::test]
+async fn a_guest_that_is_pinned_in_the_configuration_is_the_only_one_that_serves() {
+    let [alpha, beta] = ["alpha", "beta"].map(|name| version(name).component());
+    let pinned = |component: &[u8]| format!("yurt {{\n settle = \"20ms\"\n guest_digest = {:?}\n}}", digest(component));
+    let configured = async |process: &Process, config: &str| {
+        let mut base = Base::new(process.channel().await);
+        let schema = base.config_schema().await.unwrap().unwrap();
+        base.set_config(&evaluated(config, &schema), None).await
+    };
+    let place = acme(&beta);
+    let process = Process::start(&mut place.command());
+    let why = configured(&process, &pinned(&alpha)).await.unwrap_err().to_string();
+    assert!(why.contains(&digest(&alpha)) && why.contains(&digest(&beta)) && why.contains("guest_digest"), "{why}");
+    drop(process);
+
+    put(&place, &alpha);
+    let mut served = served(place, &pinned(&alpha)).await;
+    replace(&file(&served.place), &beta);
+    let reason = served.attempt("refused")["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains(&digest(&alpha)) && reason.contains(&digest(&beta)), "{reason}");
+    assert_eq!(served.reserved(&["thing-1"]).await, "alpha");
+
+    // A start with the other one in its place does not stop the agent, and one with the other one pinned lets it serve.
+    let Served { place, process, .. } = served;
+    drop(process);
+    for (wanted, serves) in [(&alpha, "alpha"), (&beta, "beta")] {
+        let process = Process::start(&mut place.command());
+        process.says("the last good guest serves instead");
+        configured(&process, &pinned(wanted)).await.unwrap();
+        let mut device = Device::new(process.channel().await);
+        let mut offers = device.fingerprint().await.unwrap();
+        until(&mut offers, |groups| groups.iter().any(|group| group.name == serves)).await;
+    }
 }
 
 #[tokio::test]

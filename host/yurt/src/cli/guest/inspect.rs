@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Args;
 use serde_json::json;
-use yurt_guest::{Grant, Import, Inspection, Source};
+use yurt_guest::{Inspection, Source};
 
+use super::permissions;
 use crate::choice;
 use crate::cli::term::{Out, Style};
 
@@ -37,8 +38,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let progress = out.progress("the guest is compiled and asked");
     let runtime = super::runtime()?;
     let mut found = runtime.inspect(&source);
+    // The grant that it needs beside the defaults, if it would be served.
     let verdict = match (found.loaded.take(), &found.refused) {
-        (Some(loaded), _) => choice::ready(loaded).map(drop).map_err(|why| why.to_string()),
+        (Some(loaded), _) => {
+            choice::ready(loaded).map(|plugin| permissions::grant(&plugin)).map_err(|why| why.to_string())
+        }
         (None, Some(why)) => Err(why.to_string()),
         (None, None) => Err("it could not be loaded".to_owned()),
     };
@@ -51,7 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn show(out: &mut Out, found: &Inspection, verdict: &Result<(), String>) -> anyhow::Result<()> {
+fn show(out: &mut Out, found: &Inspection, verdict: &Result<Option<String>, String>) -> anyhow::Result<()> {
     let size = found.size.map(|size| format!("{} KiB", size.div_ceil(1024)));
     let world = found.world.map(|world| format!(", world {world}")).unwrap_or_default();
     let contract = found.contract.as_ref().map(|version| format!("yurt:plugin@{version}{world}"));
@@ -62,7 +66,7 @@ fn show(out: &mut Out, found: &Inspection, verdict: &Result<(), String>) -> anyh
         ("name", about.map(|about| format!("{} {}", about.name, about.version))),
         ("about", about.map(|about| about.summary.clone())),
         ("size", size),
-        ("sha256", found.digest.clone()),
+        ("digest", found.digest.as_ref().map(|digest| format!("sha256:{digest}"))),
         ("contract", contract),
         ("compiled in", compiling),
     ] {
@@ -70,16 +74,32 @@ fn show(out: &mut Out, found: &Inspection, verdict: &Result<(), String>) -> anyh
             out.line(&format!("{name:<12} {value}"))?;
         }
     }
-    for import in &found.imports {
-        let style = if import.grant == Grant::Missing { Style::Bad } else { Style::Good };
-        out.line(&format!("{:<12} {}  {}", "imports", import.name, out.paint(style, meaning(import))))?;
-    }
     for export in &found.exports {
         out.line(&format!("{:<12} {export}", "exports"))?;
     }
     match verdict {
-        Ok(()) => out.line(&format!("{:<12} {}", "verdict", out.paint(Style::Good, "it would be served")))?,
+        Ok(_) => out.line(&format!("{:<12} {}", "verdict", out.paint(Style::Good, "it would be served")))?,
         Err(why) => out.line(&format!("{:<12} {}", "verdict", out.paint(Style::Bad, why)))?,
+    }
+    let asked: Vec<_> = found.imports.iter().map(permissions::of).collect();
+    let widest = asked.iter().map(|permission| permission.interface.len()).max().unwrap_or_default();
+    if !asked.is_empty() {
+        out.line(&out.paint(Style::Faint, "imports, which are its request for permission:"))?;
+    }
+    for permission in asked {
+        let style = if permission.granted == "refused" { Style::Bad } else { Style::Good };
+        let granted = out.paint(style, &format!("{:<7}", permission.granted));
+        out.line(&format!("{:<widest$}  {granted}  {}", permission.interface, permission.allows))?;
+    }
+    match verdict {
+        Ok(None) => out.line(&out.paint(Style::Faint, "it needs no grant beyond the defaults"))?,
+        Ok(Some(grant)) => {
+            out.line(
+                &out.paint(Style::Faint, "to look at all that it asks for it needs, in the plugin's config block:"),
+            )?;
+            out.line(grant)?;
+        }
+        Err(_) => {}
     }
     if let Some(about) = about.filter(|about| !about.config_spec.trim().is_empty()) {
         out.line(&out.paint(Style::Faint, "configuration schema:"))?;
@@ -92,20 +112,14 @@ fn show(out: &mut Out, found: &Inspection, verdict: &Result<(), String>) -> anyh
     Ok(())
 }
 
-fn meaning(import: &Import) -> &'static str {
-    match import.grant {
-        Grant::Log => "granted: lines in the plugin's log, bounded",
-        Grant::Types => "granted: types only",
-        Grant::Empty => "granted empty: no files, no network, clocks stand still",
-        Grant::Missing => "not granted by anything",
-    }
-}
-
-fn as_object(found: &Inspection, verdict: &Result<(), String>) -> serde_json::Value {
+fn as_object(found: &Inspection, verdict: &Result<Option<String>, String>) -> serde_json::Value {
     let imports: Vec<_> = found
         .imports
         .iter()
-        .map(|import| json!({ "name": import.name, "granted": import.grant != Grant::Missing, "meaning": meaning(import) }))
+        .map(permissions::of)
+        .map(|permission| {
+            json!({ "interface": permission.interface, "allows": permission.allows, "granted": permission.granted })
+        })
         .collect();
     json!({
         "origin": found.origin,
@@ -121,6 +135,7 @@ fn as_object(found: &Inspection, verdict: &Result<(), String>) -> serde_json::Va
         "config-spec": found.about.as_ref().map(|about| &about.config_spec),
         "task-spec": found.driver.as_ref().map(|driver| &driver.task_spec),
         "compile-milliseconds": found.compiling.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
+        "grant": verdict.as_ref().ok().and_then(Option::as_ref),
         "served": verdict.is_ok(),
         "refused": verdict.as_ref().err(),
     })

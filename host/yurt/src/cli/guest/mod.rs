@@ -8,6 +8,7 @@ mod component;
 mod inspect;
 mod lines;
 mod new;
+mod permissions;
 mod running;
 mod templates;
 mod toolchain;
