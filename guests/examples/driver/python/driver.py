@@ -137,4 +137,4 @@ def interpreter(config, findings):
                 return None, DriverHealth.UNDETECTED, f"{name}: {why}"
             case Err(trouble):
                 return None, DriverHealth.UNHEALTHY, f"{name}: {trouble.value}"
-    return None, DriverHealth.UNDETECTED, f"{name} is not on this node"
+    return None, DriverHealth.UNDETECTED, f"{name} is not on this node, or yurt.grants.programs does not name it"

@@ -2,7 +2,7 @@
 //! `driver_plugin.rs` wires them.
 
 mod caps;
-mod clamp;
+pub(crate) mod clamp;
 pub(crate) mod config;
 pub(crate) mod exec;
 pub(crate) mod fingerprint;

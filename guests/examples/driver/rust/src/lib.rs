@@ -125,7 +125,10 @@ fn interpreter<'a>(config: &Config, findings: Findings<'a>) -> Result<&'a str, (
             Err((DriverHealth::Unhealthy, format!("{name}: {}", trouble.why())))
         }
         Some(Err(Trouble::Absent(why))) => Err((DriverHealth::Undetected, format!("{name}: {why}"))),
-        Some(Ok([])) | None => Err((DriverHealth::Undetected, format!("{name} is not on this node"))),
+        Some(Ok([])) | None => Err((
+            DriverHealth::Undetected,
+            format!("{name} is not on this node, or yurt.grants.programs does not name it"),
+        )),
     }
 }
 

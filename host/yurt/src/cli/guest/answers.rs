@@ -66,12 +66,12 @@ pub(super) fn answers(policy: &UsbPolicy, schema: &Spec, asked: &Asked) -> Resul
 }
 
 impl Answers {
-    fn give(&mut self, call: &str, answer: Value) {
+    pub(super) fn give(&mut self, call: &str, answer: Value) {
         self.given.insert(call.to_owned(), answer);
     }
 }
 
-fn finding(from: &wit::Diagnostic) -> Value {
+pub(super) fn finding(from: &wit::Diagnostic) -> Value {
     let severity = match from.severity {
         wit::Severity::Error => "error",
         wit::Severity::Warning => "warning",
@@ -106,7 +106,7 @@ fn offered_group(group: &device::Group, checked: &Offer) -> Value {
     json!({ "attributes": attributes, "instances": instances })
 }
 
-fn as_json(attribute: &Attribute) -> Value {
+pub(super) fn as_json(attribute: &Attribute) -> Value {
     let value = match &attribute.value {
         attribute::Value::Text(text) => json!(text),
         attribute::Value::Integer(number) => json!(number),
@@ -188,7 +188,7 @@ fn figures(stats: &[wit::InstanceStats]) -> Value {
     Value::Object(instances)
 }
 
-fn without_nulls(mut object: Value) -> Value {
+pub(super) fn without_nulls(mut object: Value) -> Value {
     if let Value::Object(entries) = &mut object {
         entries.retain(|_, value| !value.is_null());
     }

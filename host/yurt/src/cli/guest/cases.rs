@@ -1,4 +1,4 @@
-//! Golden cases: what a policy is asked, as a file that a person writes.
+//! Golden cases: what a guest is asked, as a file that a person writes.
 //!
 //! Facts have the form of `yurt devices --json`, so they can be taken from a machine; written by hand, a device needs no more than its
 //! key, the rest is that of a plain device which is well. Ids may be written in hexadecimal, a label as its text.
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow, bail};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use yurt_guest::driver as wit;
 use yurt_usb::facts::{Counter, CounterSet, Device, Snapshot};
 
 /// What the file that holds a case's answers is called, after the case's name.
@@ -46,6 +47,81 @@ pub(super) struct Asked {
     /// Totals by device and name; without any, no figures are asked for.
     #[serde(default)]
     counters: BTreeMap<String, BTreeMap<String, f64>>,
+    /// A job's `config` block, of a task driver; without it, no plan is asked for.
+    #[serde(default)]
+    pub(super) task: Option<Map<String, Value>>,
+    /// Paths of it that are known only at run time.
+    #[serde(default)]
+    pub(super) unknown: Vec<String>,
+    /// What is seen on the node, by the ids of the probes.
+    #[serde(default)]
+    pub(super) node: BTreeMap<String, Seen>,
+    /// What is seen within the task's root.
+    #[serde(default)]
+    pub(super) root: BTreeMap<String, Seen>,
+}
+
+/// What comes of a probe.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Seen {
+    Paths(Vec<String>),
+    #[serde(rename_all = "kebab-case")]
+    Output {
+        resolved: String,
+        #[serde(default)]
+        exit_code: i32,
+        #[serde(default)]
+        stdout: String,
+        #[serde(default)]
+        stderr: String,
+    },
+    Content(String),
+    Status {
+        kind: Kind,
+        #[serde(default)]
+        executable: bool,
+        target: Option<String>,
+    },
+    Absent(String),
+    Refused(String),
+    Failed(String),
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Kind {
+    Absent,
+    File,
+    Directory,
+    Link,
+    Other,
+}
+
+impl Seen {
+    pub(super) fn outcome(&self) -> Result<wit::Found, wit::Trouble> {
+        Ok(match self.clone() {
+            Seen::Paths(paths) => wit::Found::Paths(paths),
+            Seen::Output { resolved, exit_code, stdout, stderr } => {
+                wit::Found::Output(wit::ProgramOutput { resolved, exit_code, stdout, stderr })
+            }
+            Seen::Content(text) => wit::Found::Content(text),
+            Seen::Status { kind, executable, target } => {
+                let kind = match kind {
+                    Kind::Absent => wit::PathKind::Absent,
+                    Kind::File => wit::PathKind::File,
+                    Kind::Directory => wit::PathKind::Directory,
+                    Kind::Link => wit::PathKind::Link,
+                    Kind::Other => wit::PathKind::Other,
+                };
+                wit::Found::Status(wit::PathStatus { kind, executable, target })
+            }
+            Seen::Absent(why) => return Err(wit::Trouble::Absent(why)),
+            Seen::Refused(why) => return Err(wit::Trouble::Refused(why)),
+            Seen::Failed(why) => return Err(wit::Trouble::Failed(why)),
+        })
+    }
 }
 
 impl Asked {

@@ -10,9 +10,8 @@ use serde_json::{Value, json};
 use yurt_guest::usb::Description;
 use yurt_guest::{Runtime, Source, World};
 
-use super::answers::answers;
 use super::cases::{self, Case};
-use super::lines;
+use super::{answers, answers_driver, lines};
 use crate::choice::{self, Plugin};
 use crate::cli::term::{Out, Style};
 
@@ -53,11 +52,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     };
-    let Plugin::Device(device) = &plugin else { bail!("golden cases are for device plugins; this is a task driver") };
     let mut failed = 0usize;
     let cases = cases::read(folder)?;
     for case in &cases {
-        let (answers, logged) = lines::of(|| answers(&device.policy, &device.schema, &case.asked));
+        let (answers, logged) = lines::of(|| match &plugin {
+            Plugin::Device(device) => answers::answers(&device.policy, &device.schema, &case.asked),
+            Plugin::Driver(driver) => answers_driver::answers(driver, &case.asked),
+        });
         let mut wrong = Vec::new();
         match answers {
             Ok(mut answers) => {

@@ -1,6 +1,7 @@
 //! `yurt guest …`: for authors and operators of guests.
 
 mod answers;
+mod answers_driver;
 mod build;
 mod cases;
 mod check;

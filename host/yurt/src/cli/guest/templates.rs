@@ -34,6 +34,13 @@ const DEVICE_CASES: &[File] = files!("corpus":
     "wrong-configuration.json" "wrong-configuration.expected.json"
 );
 
+/// Golden cases of a task driver's template.
+const DRIVER_CASES: &[File] = files!("driver/cases":
+    "no-interpreter.json" "no-interpreter.expected.json"
+    "nothing-to-run.json" "nothing-to-run.expected.json"
+    "script.json" "script.expected.json"
+);
+
 /// What a language needs beside the decisions: manifest, helper, bindings.
 fn around(language: Language) -> &'static [File] {
     match language {
@@ -90,10 +97,14 @@ pub(super) fn template(kind: Kind, language: Language) -> Option<Vec<(String, &'
     let mut files: Vec<File> = decisions(kind, language)?.to_vec();
     files.extend(around(language).iter().chain(CONTRACT));
     let mut named: Vec<_> = files.into_iter().map(|(path, content)| (path.to_owned(), content)).collect();
-    if kind == Kind::Device {
-        named.push(("demo.hcl".to_owned(), DEVICE_DEMO));
-        named.extend(DEVICE_CASES.iter().map(|(path, content)| (format!("cases/{path}"), *content)));
-    }
+    let cases = match kind {
+        Kind::Device => {
+            named.push(("demo.hcl".to_owned(), DEVICE_DEMO));
+            DEVICE_CASES
+        }
+        Kind::Driver => DRIVER_CASES,
+    };
+    named.extend(cases.iter().map(|(path, content)| (format!("cases/{path}"), *content)));
     Some(named)
 }
 
