@@ -63,6 +63,10 @@ fuzz SECONDS="600":
 conformance PLUGIN FLAVOUR *ARGS:
     YURT_DRIVER=$(realpath {{PLUGIN}}) YURT_DRIVER_FLAVOUR={{FLAVOUR}} cargo test -p yurt-conformance --test driver -- {{ARGS}}
 
+# A thousand exchanges of a guest under load, one in ten of them broken: nothing fails, is mixed, or grows.
+swaps *ARGS:
+    YURT_SWAPS=1000 cargo test -p yurt-conformance --test contract swap_drill -- --nocapture {{ARGS}}
+
 # A thousand short tasks, 200 that want too much memory, 500 one after the other: no exit lost, nothing left. Root.
 tasks *ARGS:
     YURT_SHORT_TASKS=1000 YURT_HUNGRY_TASKS=200 YURT_CYCLES=500 cargo test -p yurt-conformance --test driver many:: -- {{ARGS}}

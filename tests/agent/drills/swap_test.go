@@ -1,12 +1,17 @@
 package drills
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/nomad/api"
 
 	"yurt.dev/tests/agent/rig"
 )
@@ -69,6 +74,120 @@ func TestARuleChangesByAFileWhileAJobHoldsADevice(t *testing.T) {
 		t.Errorf("the job holds %v, not %v", ids, held)
 	}
 	if pid := agent.Plugin("usb").PID; pid != plugin || agent.Launches("usb") != launches {
+		t.Errorf("the plugin was restarted: %d, then %d", plugin, pid)
+	}
+	job.Stop()
+}
+
+// A guest is exchanged under a real agent and back again, with broken ones between: what the server is told of the node differs by what the
+// new guest says differently and by nothing else, and a job that holds a device does not notice.
+func TestAGuestIsExchangedWhileAJobHoldsADevice(t *testing.T) {
+	t.Parallel()
+	bus := rig.NewBus(t)
+	bus.Plug("1-1", rig.MemoryStick)
+	bus.Plug("1-2", rig.YubiKey)
+
+	// The second version calls one attribute by another name of the same length.
+	const before, after = "max_milliamps", "max_milliwatt"
+	one := rig.Component(t, "usb")
+	two := bytes.ReplaceAll(one, []byte(before), []byte(after))
+	if bytes.Equal(one, two) {
+		t.Fatalf("the built-in guest has no text %q", before)
+	}
+	versions := rig.Scratch(t)
+	for name, component := range map[string][]byte{"1.wasm": one, "2.wasm": two, "broken.wasm": one[:len(one)/2]} {
+		if err := os.WriteFile(filepath.Join(versions, name), component, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := func(to string) time.Time {
+		t.Helper()
+		if said, err := exec.Command("ln", "-sfn", to, filepath.Join(versions, "current")).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, said)
+		}
+		return time.Now()
+	}
+	link("1.wasm")
+	agent := rig.Start(t, rig.WithYurtArgs(t, "acme", bus, "rule {}", "--guest", versions))
+	ids := agent.WaitHealthy(2)
+	plugin, launches := agent.Plugin("acme").PID, agent.Launches("acme")
+	job := agent.Submit(rig.Sleeper("holder", ""))
+	alloc := job.Runs()
+	held, task := rig.DevicesOf(alloc), agent.Task(alloc.ID, "sleep").PID
+	if len(held) != 1 {
+		t.Fatalf("the job holds %v", held)
+	}
+	watch := agent.WatchNode()
+
+	named := func(groups map[string]*api.NodeDeviceResource) (names []string) {
+		for _, group := range groups {
+			for _, name := range []string{before, after} {
+				if group.Attributes[name] != nil && !slices.Contains(names, name) {
+					names = append(names, name)
+				}
+			}
+		}
+		return names
+	}
+	shows := func(name string) {
+		t.Helper()
+		rig.Until(t, "the node has the attribute "+name, func() error {
+			groups, err := agent.Groups()
+			if names := named(groups); err != nil || !slices.Equal(names, []string{name}) {
+				return fmt.Errorf("it has %v (%v)", names, err)
+			}
+			return nil
+		})
+	}
+	shows(before)
+	linked := link("2.wasm")
+	shows(after)
+	t.Logf("from ln -sfn to the node: %v", time.Since(linked).Round(10*time.Millisecond))
+	for broken, said := range map[string]string{"broken.wasm": "refused at stage component", "3.wasm": "leads to 3.wasm, which is not there"} {
+		link(broken)
+		rig.Until(t, broken+" is refused with the reason", func() error {
+			if len(agent.Log.Find(said, "@module", "yurt")) == 0 {
+				return fmt.Errorf("%q is not in the log", said)
+			}
+			return nil
+		})
+	}
+	shows(after)
+	link("1.wasm")
+	shows(before)
+
+	// Each state of the node is of one guest, and each guest took its turn once.
+	var turns []string
+	for _, groups := range watch.Groups(t) {
+		names := named(groups)
+		if len(names) != 1 {
+			t.Fatalf("the server was told of a node with %v", names)
+		}
+		if len(turns) == 0 || turns[len(turns)-1] != names[0] {
+			turns = append(turns, names[0])
+		}
+	}
+	if turns[0] != before {
+		turns = append([]string{before}, turns...)
+	}
+	if !slices.Equal(turns, []string{before, after, before}) {
+		t.Errorf("the server was told of %v", turns)
+	}
+	for _, seen := range watch.Instances(t) {
+		for _, id := range ids {
+			if reason, there := seen[id]; !there || reason != "" {
+				t.Errorf("the server was told of a node where %s is not healthy: %v", id, seen)
+			}
+		}
+		if len(seen) != len(ids) {
+			t.Errorf("the server was told of other devices: %v", seen)
+		}
+	}
+	now := job.Runs()
+	if now.ID != alloc.ID || !slices.Equal(rig.DevicesOf(now), held) || agent.Task(alloc.ID, "sleep").PID != task || !rig.Alive(task) {
+		t.Errorf("the job holds %v, not %v, or was started again", rig.DevicesOf(now), held)
+	}
+	if pid := agent.Plugin("acme").PID; pid != plugin || agent.Launches("acme") != launches {
 		t.Errorf("the plugin was restarted: %d, then %d", plugin, pid)
 	}
 	job.Stop()

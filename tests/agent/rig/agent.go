@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -28,8 +30,14 @@ type Setup struct {
 // config is the text of the stanza's config block, or "" to leave the demo's.
 func WithYurt(t testing.TB, name string, bus *Bus, config string) Setup {
 	t.Helper()
+	return WithYurtArgs(t, name, bus, config)
+}
+
+// WithYurtArgs is the same with further arguments in the stanza.
+func WithYurtArgs(t testing.TB, name string, bus *Bus, config string, args ...string) Setup {
+	t.Helper()
 	Needs(t, YurtBinary())
-	stanza := fmt.Sprintf("plugin %q {\n  args = [\"--usb-root\", %q]\n", name, bus.Dir)
+	stanza := fmt.Sprintf("plugin %q {\n  args = [%s]\n", name, quotedList(append([]string{"--usb-root", bus.Dir}, args...)))
 	if config != "" {
 		stanza += "  config {\n" + config + "\n  }\n"
 	}
@@ -38,6 +46,14 @@ func WithYurt(t testing.TB, name string, bus *Bus, config string) Setup {
 		setup.ConfigFiles = []string{Repository("examples", "demo", "agent.hcl")}
 	}
 	return setup
+}
+
+func quotedList(texts []string) string {
+	var list []string
+	for _, text := range texts {
+		list = append(list, strconv.Quote(text))
+	}
+	return strings.Join(list, ", ")
 }
 
 // Agent is a running Nomad agent, server and client in one.

@@ -99,7 +99,7 @@ func (a *Agent) Changes() (groups []string) {
 // Watch holds every state of the node that the server is told, by the server's event stream.
 type Watch struct {
 	mutex sync.Mutex
-	seen  []map[string]string
+	seen  []*api.Node
 	err   error
 }
 
@@ -137,7 +137,7 @@ func (r *Watch) take(batch *api.Events) {
 	for _, event := range batch.Events {
 		node, err := event.Node()
 		if err == nil && node != nil {
-			r.seen = append(r.seen, instancesOf(node))
+			r.seen = append(r.seen, node)
 		}
 	}
 }
@@ -150,5 +150,23 @@ func (r *Watch) Instances(t testing.TB) []map[string]string {
 	if r.err != nil {
 		t.Fatalf("the event stream broke: %v", r.err)
 	}
-	return append([]map[string]string(nil), r.seen...)
+	var instances []map[string]string
+	for _, node := range r.seen {
+		instances = append(instances, instancesOf(node))
+	}
+	return instances
+}
+
+// Groups are the device groups of every state seen so far.
+func (r *Watch) Groups(t testing.TB) (groups []map[string]*api.NodeDeviceResource) {
+	t.Helper()
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if r.err != nil {
+		t.Fatalf("the event stream broke: %v", r.err)
+	}
+	for _, node := range r.seen {
+		groups = append(groups, groupsOf(node))
+	}
+	return groups
 }

@@ -4,6 +4,7 @@ package rig
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -36,6 +37,24 @@ func YurtBinary() string {
 		return path
 	}
 	return Repository("target", "debug", "yurt")
+}
+
+// Component is the built-in guest of this name, as the build of the plugin left it, else built now.
+func Component(t testing.TB, name string) []byte {
+	t.Helper()
+	made := filepath.Join(filepath.Dir(filepath.Dir(YurtBinary())), "guests", "components", name+".wasm")
+	if _, err := os.Stat(made); err != nil {
+		dir := t.TempDir()
+		if said, err := exec.Command(Repository("guests", "build.sh"), dir).CombinedOutput(); err != nil {
+			t.Fatalf("guests/build.sh: %v: %s", err, said)
+		}
+		made = filepath.Join(dir, name+".wasm")
+	}
+	component, err := os.ReadFile(made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return component
 }
 
 // Needs ends the test early where a tool is missing: skipped with one line on a laptop, failed under CI=true.
