@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# `just bench`: `benches/run.sh [policy|peers|drivers|extism] [--json] [ARG…]`; without a name all. With one, what is left goes to its program,
+# `just bench`: `benches/run.sh [policy|publish|peers|drivers|extism] [--json] [ARG…]`; without a name all. With one, what is left goes to its program,
 # such as `peers --minute 10`.
 #   policy   a call of the default policy beside bare wasmtime       peers  yurt beside Nomad's example device plugin (needs Go)
+#   publish  what an exchange of guests holds up
 #   drivers  yurt beside Nomad's raw_exec and exec (needs root, Go)     extism  a call beside one of Extism; only by its name
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,13 +12,13 @@ json=()
 more=()
 for argument; do
     case $argument in
-        policy | peers | drivers | extism) what=$argument ;;
+        policy | publish | peers | drivers | extism) what=$argument ;;
         --json) json=(--json) ;;
         *) more+=("$argument") ;;
     esac
 done
 if [ "$what" = all ] && [ ${#more[@]} -gt 0 ]; then
-    echo "benches: ${more[*]}: of policy, peers, drivers or extism?" >&2
+    echo "benches: ${more[*]}: of policy, publish, peers, drivers or extism?" >&2
     exit 2
 fi
 target=${CARGO_TARGET_DIR:-target}
@@ -55,6 +56,9 @@ if [ "$what" = policy ] || [ "$what" = all ]; then
     YURT_GUESTS_DIR=$(realpath "$target")/guests/components YURT_BENCH_JSON=$results/policy.json \
         cargo bench --locked -p yurt-benches --bench policy_call
     cargo bench --locked -p yurt-guest --bench isolation
+fi
+if [ "$what" = publish ] || [ "$what" = all ]; then
+    cargo run --locked --release --quiet -p yurt-benches --bin publish
 fi
 if [ "$what" = peers ] || [ "$what" = all ]; then
     beside peers fsdev "${more[@]}"

@@ -64,18 +64,25 @@ impl<S> Turns<S> {
     /// Lets another serve from the next call on, in place of the turn with the number `after`; false: that one is over already. With a
     /// budget the present one takes over again if it is spent.
     pub(crate) fn publish(&self, after: u64, serving: Arc<S>, budget: Option<Budget>) -> bool {
+        let now = self.now();
+        let probation = budget.map(|budget| Probation {
+            before: Arc::clone(&now.serving),
+            until: Instant::now() + budget.within,
+            failures: 0,
+            budget: budget.errors,
+        });
+        let next = Turn { number: after.saturating_add(1), serving, probation: Mutex::new(probation) };
+        self.exchange(after, Arc::new(next))
+    }
+
+    /// Readers wait for no longer than two pointers take to change places: what is made is made before, what goes goes after.
+    fn exchange(&self, after: u64, mut next: Arc<Turn<S>>) -> bool {
         self.sender.send_if_modified(|turn| {
-            if turn.number != after {
-                return false;
+            let ours = turn.number == after;
+            if ours {
+                std::mem::swap(turn, &mut next);
             }
-            let probation = budget.map(|budget| Probation {
-                before: Arc::clone(&turn.serving),
-                until: Instant::now() + budget.within,
-                failures: 0,
-                budget: budget.errors,
-            });
-            *turn = Arc::new(Turn { number: turn.number.saturating_add(1), serving, probation: Mutex::new(probation) });
-            true
+            ours
         })
     }
 
@@ -100,16 +107,11 @@ impl<S> Turns<S> {
             }
             Arc::clone(&watched.before)
         };
-        self.sender.send_if_modified(|now| {
-            // Others may have seen it fail, too.
-            let ends = now.number == turn.number;
-            if ends {
-                let _ = self.undone.send(Undone { failed: Arc::clone(&now.serving), why: why.to_owned() });
-                let number = now.number.saturating_add(1);
-                *now = Arc::new(Turn { number, serving: before, probation: Mutex::new(None) });
-            }
-            ends
-        });
+        let number = turn.number.saturating_add(1);
+        // Others may have seen it fail, too.
+        if self.exchange(turn.number, Arc::new(Turn { number, serving: before, probation: Mutex::new(None) })) {
+            let _ = self.undone.send(Undone { failed: Arc::clone(&turn.serving), why: why.to_owned() });
+        }
         true
     }
 }
