@@ -3,8 +3,9 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use wasmtime::{Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -14,8 +15,11 @@ use crate::identity::Identity;
 use crate::journal::{Level, clean};
 use crate::limits::Limits;
 use crate::prints::Print;
+use crate::receipt::Receipt;
 use crate::runtime::Shared;
+use crate::size;
 use crate::state::{Refused, State};
+use crate::tally::Tally;
 use crate::ticker::{Deadline, DeadlinePassed};
 use crate::tier::Tier;
 
@@ -27,37 +31,77 @@ const NAME: usize = 120;
 /// A function of the contract, with its deadline.
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
+    /// Its place among the [`CALLS`].
+    pub(crate) place: usize,
     pub(crate) deadline: fn(&Limits) -> Duration,
     pub(crate) deadline_key: &'static str,
 }
 
 pub(crate) const DESCRIBE: Kind =
-    Kind { name: "describe", deadline: |l| l.describe_deadline, deadline_key: "describe_deadline" };
-pub(crate) const CHECK_CONFIG: Kind =
-    Kind { name: "check-config", deadline: |l| l.check_config_deadline, deadline_key: "check_config_deadline" };
-pub(crate) const GROUP: Kind = Kind { name: "group", deadline: |l| l.group_deadline, deadline_key: "group_deadline" };
+    Kind { name: "describe", place: 0, deadline: |l| l.describe_deadline, deadline_key: "describe_deadline" };
+pub(crate) const CHECK_CONFIG: Kind = Kind {
+    name: "check-config",
+    place: 1,
+    deadline: |l| l.check_config_deadline,
+    deadline_key: "check_config_deadline",
+};
+pub(crate) const GROUP: Kind =
+    Kind { name: "group", place: 2, deadline: |l| l.group_deadline, deadline_key: "group_deadline" };
 pub(crate) const RESERVE: Kind =
-    Kind { name: "reserve", deadline: |l| l.reserve_deadline, deadline_key: "reserve_deadline" };
-pub(crate) const STATS: Kind = Kind { name: "stats", deadline: |l| l.stats_deadline, deadline_key: "stats_deadline" };
+    Kind { name: "reserve", place: 3, deadline: |l| l.reserve_deadline, deadline_key: "reserve_deadline" };
+pub(crate) const STATS: Kind =
+    Kind { name: "stats", place: 4, deadline: |l| l.stats_deadline, deadline_key: "stats_deadline" };
 pub(crate) const CHECK_TASK: Kind =
-    Kind { name: "check-task", deadline: |l| l.check_task_deadline, deadline_key: "check_task_deadline" };
+    Kind { name: "check-task", place: 5, deadline: |l| l.check_task_deadline, deadline_key: "check_task_deadline" };
 pub(crate) const PROBES: Kind =
-    Kind { name: "probes", deadline: |l| l.probes_deadline, deadline_key: "probes_deadline" };
-pub(crate) const JUDGE: Kind = Kind { name: "judge", deadline: |l| l.judge_deadline, deadline_key: "judge_deadline" };
-pub(crate) const PLAN: Kind = Kind { name: "plan", deadline: |l| l.plan_deadline, deadline_key: "plan_deadline" };
+    Kind { name: "probes", place: 6, deadline: |l| l.probes_deadline, deadline_key: "probes_deadline" };
+pub(crate) const JUDGE: Kind =
+    Kind { name: "judge", place: 7, deadline: |l| l.judge_deadline, deadline_key: "judge_deadline" };
+pub(crate) const PLAN: Kind =
+    Kind { name: "plan", place: 8, deadline: |l| l.plan_deadline, deadline_key: "plan_deadline" };
+
+/// Every function of the contract.
+pub(crate) const CALLS: [&Kind; 9] =
+    [&DESCRIBE, &CHECK_CONFIG, &GROUP, &RESERVE, &STATS, &CHECK_TASK, &PROBES, &JUDGE, &PLAN];
 
 /// Who is called, and with whose means; what is called is the world's.
 pub(crate) struct Callee {
     pub(crate) shared: Arc<Shared>,
     pub(crate) identity: Arc<Identity>,
+    tally: Arc<Tally>,
 }
 
 impl Callee {
-    /// Calls `function` in a fresh `instance` and holds its answer against `check`.
-    pub(crate) fn call<I, R>(
+    pub(crate) fn new(shared: &Arc<Shared>, identity: Identity) -> Callee {
+        let tally = shared.tallies.of(&identity);
+        Callee { shared: Arc::clone(shared), identity: Arc::new(identity), tally }
+    }
+
+    /// Calls `function` in a fresh `instance` and holds its answer against `check`. Every call has a receipt, and is counted.
+    pub(crate) fn call<I, R: Serialize>(
         &self,
         kind: &Kind,
         tier: &Tier,
+        question: &impl Serialize,
+        instance: impl FnOnce(&mut Store<State>) -> wasmtime::Result<I>,
+        function: impl FnOnce(&I, &mut Store<State>) -> wasmtime::Result<R>,
+        check: impl FnOnce(&R, &Limits) -> Result<(), Cause>,
+    ) -> (Result<R, GuestError>, Receipt) {
+        let begun = Instant::now();
+        let mut receipt = Receipt { bytes_in: size::of(question), ..Receipt::of(kind.name) };
+        let outcome = self.uncounted(kind, tier, &mut receipt, instance, function, check);
+        receipt.host_time = begun.elapsed().saturating_sub(receipt.guest_time);
+        receipt.failed = outcome.as_ref().err().map(|why| why.cause().kind());
+        self.tally.add(kind, &receipt);
+        receipt.emit(&self.identity);
+        (outcome, receipt)
+    }
+
+    fn uncounted<I, R: Serialize>(
+        &self,
+        kind: &Kind,
+        tier: &Tier,
+        receipt: &mut Receipt,
         instance: impl FnOnce(&mut Store<State>) -> wasmtime::Result<I>,
         function: impl FnOnce(&I, &mut Store<State>) -> wasmtime::Result<R>,
         check: impl FnOnce(&R, &Limits) -> Result<(), Cause>,
@@ -77,26 +121,39 @@ impl Callee {
         // A panic here would be a fault of ours or wasmtime's; it must not become the plugin's death.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let mut store = store(tier, &limits, deadline);
+            if self.shared.fuel {
+                // Refused only by an engine that does not count.
+                drop(store.set_fuel(u64::MAX));
+            }
             let outcome = match instance(&mut store) {
-                Ok(instance) => function(&instance, &mut store).map_err(|why| (Phase::Call, why)),
+                Ok(instance) => {
+                    let begun = Instant::now();
+                    let outcome = function(&instance, &mut store).map_err(|why| (Phase::Call, why));
+                    receipt.guest_time = begun.elapsed();
+                    outcome
+                }
                 Err(why) => Err((Phase::Instantiate, why)),
             };
             let outcome = outcome.map_err(|(phase, why)| (phase, cause(&why, phase, &store, &limits, kind)));
-            self.log(store.into_data(), kind.name);
+            receipt.fuel = self.shared.fuel.then(|| store.get_fuel().map_or(0, |left| u64::MAX - left));
+            receipt.memory = store.data().usage.memory();
+            receipt.log_lines = self.log(store.into_data(), kind.name);
             outcome
         }))
         .unwrap_or_else(|panic| Err((Phase::Call, Cause::HostPanic(panic_text(&*panic)))));
         let answer = outcome.map_err(failed)?;
+        receipt.bytes_out = size::of(&answer);
         check(&answer, &limits).map_err(|cause| failed((Phase::Answer, cause)))?;
         Ok(answer)
     }
 
-    fn log(&self, state: State, call: &'static str) {
+    /// How many lines there were.
+    fn log(&self, state: State, call: &'static str) -> u64 {
         let State { mut journal, wasi, .. } = state;
         for (to, line) in wasi.printed() {
             journal.write(if to == Print::Stdout { Level::Info } else { Level::Warn }, &line);
         }
-        journal.emit(&self.identity.name, &self.identity.version, call);
+        journal.emit(&self.identity.name, &self.identity.version, call)
     }
 }
 
@@ -167,7 +224,7 @@ mod tests {
             let callee = &policy.guest.callee;
             let tier = &policy.code.now().tier;
             let outcome: Result<(), _> =
-                callee.call(&GROUP, tier, |_| Ok(()), |(), _| panic!("of the test's making"), |(), _| Ok(()));
+                callee.call(&GROUP, tier, &(), |_| Ok(()), |(), _| panic!("of the test's making"), |(), _| Ok(())).0;
             assert_eq!(*outcome.unwrap_err().cause(), Cause::HostPanic("of the test's making".into()));
         }
         assert_eq!(policy.check_config("{}").unwrap(), []);

@@ -84,16 +84,21 @@ pub(crate) fn winch(beside: Memory) -> wasmtime::Result<(Engine, Memory)> {
     Ok((Engine::new(&config(Translator::Winch, memory))?, memory))
 }
 
-/// The best of the three that this process has the address space for.
-pub(crate) fn engine() -> Result<(Engine, Memory), RuntimeError> {
+/// The best of the three that this process has the address space for. With `fuel` it counts what guests do.
+pub(crate) fn engine(fuel: bool) -> Result<(Engine, Memory), RuntimeError> {
+    let config = |memory| {
+        let mut config = config(Translator::Cranelift, memory);
+        config.consume_fuel(fuel);
+        config
+    };
     let space = getrlimit(Resource::As).current.unwrap_or(u64::MAX);
     if space >= POOL_SPACE
-        && let Ok(engine) = Engine::new(&config(Translator::Cranelift, Memory::Pool))
+        && let Ok(engine) = Engine::new(&config(Memory::Pool))
     {
         return Ok((engine, Memory::Pool));
     }
     let memory = if space >= INSTANCE_SPACE { Memory::Mapped } else { Memory::Small };
-    match Engine::new(&config(Translator::Cranelift, memory)) {
+    match Engine::new(&config(memory)) {
         Ok(engine) => Ok((engine, memory)),
         Err(why) => Err(RuntimeError::Engine(format!("{why:#}"))),
     }

@@ -302,6 +302,28 @@ pub enum Cause {
     HostPanic(String),
 }
 
+impl Cause {
+    /// Every [`Cause::kind`].
+    pub const KINDS: [&'static str; 10] =
+        ["trap", "deadline", "memory", "transfer", "too-large", "answer", "exit", "busy", "setup", "host-panic"];
+
+    /// One word for it, as receipts and figures have it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Cause::Trap { .. } => "trap",
+            Cause::Deadline { .. } => "deadline",
+            Cause::Memory { .. } => "memory",
+            Cause::Transfer { .. } => "transfer",
+            Cause::TooLarge { .. } => "too-large",
+            Cause::Answer(_) => "answer",
+            Cause::Exit(_) => "exit",
+            Cause::Busy { .. } => "busy",
+            Cause::Setup(_) => "setup",
+            Cause::HostPanic(_) => "host-panic",
+        }
+    }
+}
+
 fn at(backtrace: &[String]) -> String {
     const SHOWN: usize = 4;
     if backtrace.is_empty() {

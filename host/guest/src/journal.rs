@@ -49,8 +49,9 @@ impl Journal {
         self.lines.push((level, line));
     }
 
-    /// Emits everything under target `guest`.
-    pub(crate) fn emit(self, guest: &str, version: &str, call: &'static str) {
+    /// Emits everything under target `guest`; how many lines the guest wrote.
+    pub(crate) fn emit(self, guest: &str, version: &str, call: &'static str) -> u64 {
+        let written = self.left_out.saturating_add(u64::try_from(self.lines.len()).unwrap_or(u64::MAX));
         for (level, line) in self.lines {
             match level {
                 Level::Trace => tracing::trace!(target: "guest", guest, version, call, "{line}"),
@@ -64,6 +65,7 @@ impl Journal {
         if left_out + cut > 0 {
             tracing::warn!(target: "guest", guest, version, call, left_out, cut, "the guest logged more than it may");
         }
+        written
     }
 
     #[cfg(test)]

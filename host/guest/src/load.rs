@@ -107,10 +107,10 @@ impl Runtime {
 
         *stage = Stage::Link;
         let nameless = Identity { name: short_name(source), version: String::new(), digest: digest.clone() };
-        let nameless = Callee { shared: Arc::clone(shared), identity: Arc::new(nameless) };
+        let nameless = Callee::new(shared, nameless);
         let guest = |about: &Description, imports| {
             let identity = Identity { name: about.name.clone(), version: about.version.clone(), digest };
-            let callee = Callee { shared: Arc::clone(shared), identity: Arc::new(identity) };
+            let callee = Callee::new(shared, identity);
             Arc::new(Guest { callee, about: about.clone(), contract, imports, origin: source.origin() })
         };
         match world {

@@ -1,9 +1,11 @@
 //! A USB policy that may be called.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use semver::Version;
+use serde::Serialize;
 use wasmtime::Store;
 
 use crate::answer;
@@ -12,6 +14,7 @@ use crate::error::{Cause, GuestError};
 use crate::guest::Guest;
 use crate::limits::Limits;
 use crate::outline::Import;
+use crate::question::{Answer, Question};
 use crate::state::State;
 use crate::tier::{Code, Ready};
 use crate::usb::{
@@ -70,11 +73,15 @@ impl UsbPolicy {
 
     /// Judges a configuration (JSON text by the guest's own schema).
     pub fn check_config(&self, config: &str) -> Result<Vec<Diagnostic>, GuestError> {
+        let question = Question::CheckConfig { config: config.into() };
         let config = config.to_owned();
         self.call(
             &call::CHECK_CONFIG,
+            question,
             |guest, store| guest.call_check_config(store, &config),
             |answer, limits| answer::diagnostics(answer, limits),
+            |answer| answer,
+            |answer| Answer::Diagnostics(answer.into()),
         )
     }
 
@@ -85,13 +92,17 @@ impl UsbPolicy {
         facts: &Snapshot,
         memory: Option<&str>,
     ) -> Result<Result<Offer, String>, GuestError> {
+        let question =
+            Question::Group { config: config.into(), facts: Cow::Borrowed(facts), memory: memory.map(Cow::from) };
         let (config, memory) = (config.to_owned(), memory.map(str::to_owned));
         self.call(
             &call::GROUP,
+            question,
             |guest, store| guest.call_group(store, &config, facts, memory.as_ref()),
             |answer, limits| either(answer, |offer| answer::usb::offer(offer, limits)),
+            |answer| self.printable(answer),
+            |answer| Answer::Offer(Cow::Borrowed(answer)),
         )
-        .map(|answer| self.printable(answer))
     }
 
     /// What a task gets for `reserved`, instances of `group` as they were offered. `facts` are of their members and the hubs above.
@@ -102,13 +113,21 @@ impl UsbPolicy {
         group: &GroupName,
         reserved: &[Instance],
     ) -> Result<Result<Reservation, String>, GuestError> {
+        let question = Question::Reserve {
+            config: config.into(),
+            facts: Cow::Borrowed(facts),
+            group: Cow::Borrowed(group),
+            reserved: reserved.into(),
+        };
         let config = config.to_owned();
         self.call(
             &call::RESERVE,
+            question,
             |guest, store| guest.call_reserve(store, &config, facts, group, reserved),
             |answer, limits| either(answer, |reservation| answer::usb::reservation(reservation, limits)),
+            |answer| self.printable(answer),
+            |answer| Answer::Reservation(Cow::Borrowed(answer)),
         )
-        .map(|answer| self.printable(answer))
     }
 
     /// Figures for people about `offered`, from the kernel's counters of their members.
@@ -118,24 +137,34 @@ impl UsbPolicy {
         counters: &[CounterSet],
         offered: &[Instance],
     ) -> Result<Result<Vec<InstanceStats>, String>, GuestError> {
+        let question = Question::Stats { config: config.into(), counters: counters.into(), offered: offered.into() };
         let config = config.to_owned();
         self.call(
             &call::STATS,
+            question,
             |guest, store| guest.call_stats(store, &config, counters, offered),
             |answer, limits| either(answer, |stats| answer::usb::stats(stats, limits)),
+            |answer| self.printable(answer),
+            |answer| Answer::Stats(Cow::Borrowed(answer)),
         )
-        .map(|answer| self.printable(answer))
     }
 
-    fn call<R>(
+    fn call<R: Serialize>(
         &self,
         kind: &Kind,
+        question: Question<'_>,
         function: impl FnOnce(&Exports, &mut Store<State>) -> wasmtime::Result<R>,
         check: impl FnOnce(&R, &Limits) -> Result<(), Cause>,
+        clean: impl FnOnce(R) -> R,
+        answer: impl for<'r> FnOnce(&'r R) -> Answer<'r>,
     ) -> Result<R, GuestError> {
         let function = |guest: &UsbPlugin, store: &mut _| function(guest.yurt_plugin_usb_policy(), store);
         let code = self.code.now();
-        self.guest.callee.call(kind, &code.tier, |store| code.pre.instantiate(store), function, check)
+        let (outcome, receipt) =
+            self.guest.callee.call(kind, &code.tier, &question, |store| code.pre.instantiate(store), function, check);
+        let outcome = outcome.map(clean);
+        self.guest.told(question, &outcome, &receipt, answer);
+        outcome
     }
 
     fn printable<T>(&self, answer: Result<T, String>) -> Result<T, String> {
@@ -150,11 +179,13 @@ fn either<T, E>(answer: &Result<T, String>, check: impl FnOnce(&T) -> Result<(),
 
 /// What a guest says of itself, before it is known by it.
 pub(crate) fn describe(callee: &Callee, ready: &Ready<UsbPluginPre<State>>) -> Result<Description, GuestError> {
-    callee.call(
+    let outcome = callee.call(
         &call::DESCRIBE,
         &ready.tier,
+        &(),
         |store| ready.pre.instantiate(store),
         |guest, store| guest.yurt_plugin_usb_policy().call_describe(store),
         answer::description,
-    )
+    );
+    outcome.0
 }

@@ -9,6 +9,8 @@ use crate::cache::Cache;
 use crate::engine::{self, Translator};
 use crate::error::RuntimeError;
 use crate::limits::Limits;
+use crate::question::Observer;
+use crate::tally::Tallies;
 use crate::tier::Tier;
 use crate::worker::Compiler;
 
@@ -25,13 +27,16 @@ pub struct Options {
     pub limits: Limits,
     /// Users beside root whose files may be loaded; by default the plugin's own.
     pub trusted_uids: Vec<u32>,
+    /// Counts each call's units of work for its receipt. Guests are slower, and compiled for this runtime alone: neither cache nor
+    /// compiler are used.
+    pub fuel: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
         let trusted_uids = vec![rustix::process::geteuid().as_raw()];
         let first_tier = FirstTier::Cranelift;
-        Options { cache_dir: None, compiler: None, first_tier, limits: Limits::default(), trusted_uids }
+        Options { cache_dir: None, compiler: None, first_tier, limits: Limits::default(), trusted_uids, fuel: false }
     }
 }
 
@@ -61,12 +66,19 @@ pub(crate) struct Shared {
     pub(crate) trusted_uids: Vec<u32>,
     pub(crate) places: Places,
     limits: RwLock<Arc<Limits>>,
+    pub(crate) fuel: bool,
+    pub(crate) tallies: Tallies,
+    pub(crate) observer: RwLock<Option<Arc<dyn Observer>>>,
 }
 
 impl Runtime {
     /// Takes about a millisecond; touches no file.
     pub fn new(options: Options) -> Result<Runtime, RuntimeError> {
-        let (engine, memory) = engine::engine()?;
+        let options = match options.fuel {
+            true => Options { cache_dir: None, compiler: None, first_tier: FirstTier::Cranelift, ..options },
+            false => options,
+        };
+        let (engine, memory) = engine::engine(options.fuel)?;
         let cache = |engine: &_| Cache::new(options.cache_dir.clone(), engine);
         let tier = Tier::new(Translator::Cranelift, engine, memory, cache)?;
         Ok(Runtime(Arc::new(Shared {
@@ -78,6 +90,9 @@ impl Runtime {
             trusted_uids: options.trusted_uids,
             places: Places { free: Mutex::new(engine::PLACES), freed: Condvar::new() },
             limits: RwLock::new(Arc::new(options.limits)),
+            fuel: options.fuel,
+            tallies: Tallies::default(),
+            observer: RwLock::default(),
         })))
     }
 

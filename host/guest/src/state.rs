@@ -72,6 +72,11 @@ impl Usage {
             refused: None,
         }
     }
+
+    /// Bytes of all memories; they never shrink, so it is the most there was.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory
+    }
 }
 
 /// Adds a growth to a sum, unless that went over the limit.

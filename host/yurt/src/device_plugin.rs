@@ -51,6 +51,7 @@ impl DevicePlugin {
             pin: begun.pin.clone(),
             known: begun.known.clone(),
             places: begun.places.clone(),
+            recorder: Arc::clone(&begun.recorder),
             undone,
         };
         DevicePlugin {
@@ -110,7 +111,7 @@ impl yurt_nomad::device::DevicePlugin for DevicePlugin {
     async fn set_config(&self, msgpack: &[u8], _agent: Option<AgentConfig>) -> Result<(), PluginError> {
         let (side, begun, msgpack) = (Arc::clone(&self.side), Arc::clone(&self.begun), msgpack.to_vec());
         blocking(move || side.configure(&msgpack, &begun)).await??;
-        self.begun.log.set_level(self.serving().common().log_level);
+        self.begun.configured(self.serving().common());
         Ok(())
     }
 

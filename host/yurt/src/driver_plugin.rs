@@ -97,6 +97,7 @@ impl DriverPlugin {
             pin: begun.pin.clone(),
             known: begun.known.clone(),
             places: begun.places.clone(),
+            recorder: Arc::clone(&begun.recorder),
             undone,
         };
         DriverPlugin {
@@ -342,7 +343,7 @@ impl TaskDriver for DriverPlugin {
         if let Some(topology) = agent.and_then(|agent| agent.topology) {
             *self.topology.write().unwrap_or_else(PoisonError::into_inner) = Some(topology);
         }
-        self.begun.log.set_level(self.serving().common().log_level);
+        self.begun.configured(self.serving().common());
         Ok(())
     }
 

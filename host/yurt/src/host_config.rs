@@ -12,6 +12,7 @@ use yurt_nomad::schema::{Attr, Block, Spec, SpecError, Type};
 
 use crate::exchange::Swap;
 use crate::pin::Pin;
+use crate::record;
 
 /// Name of the block.
 const BLOCK: &str = "yurt";
@@ -25,6 +26,8 @@ pub(crate) struct Common {
     pub(crate) policy_file: Option<PathBuf>,
     /// The only guest that may serve.
     pub(crate) guest_digest: Option<Pin>,
+    /// Where calls are recorded, if they are.
+    pub(crate) record: Option<record::Settings>,
     /// How a new guest or rule comes to serve.
     pub(crate) swap: Swap,
     /// What a guest may use.
@@ -49,6 +52,7 @@ impl Default for Common {
             log_level: Level::INFO,
             policy_file: None,
             guest_digest: None,
+            record: None,
             swap: Swap::default(),
             limits: Limits::default(),
         }
@@ -113,6 +117,7 @@ impl Common {
             log_level: text("log_level").map_or(Ok(Level::INFO), log_level)?,
             policy_file,
             guest_digest: text("guest_digest").map(|given| Pin::parse("yurt.guest_digest", given)).transpose()?,
+            record: record::Settings::from_json(block)?,
             swap: Swap::from_json(block.get("swap").unwrap_or(&Value::Null))?,
             limits: limits_from(block.get("limits").unwrap_or(&Value::Null))?,
         })

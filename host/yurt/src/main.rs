@@ -21,6 +21,7 @@ mod offer;
 mod pin;
 mod places;
 mod plugin;
+mod record;
 mod reserve;
 mod statistics;
 

@@ -35,6 +35,11 @@ impl Places {
         Places { scope: base.join(&scope), runtime: runtime_base().join(scope), file_name: named.file_name.clone() }
     }
 
+    /// What the agent calls the plugin.
+    pub(crate) fn file_name(&self) -> &str {
+        &self.file_name
+    }
+
     /// For tests.
     #[cfg(test)]
     pub(crate) fn of_a_test(dir: &Path, file_name: &str) -> Places {

@@ -17,8 +17,10 @@ use crate::choice::{self, Named, Plugin};
 use crate::device_plugin::DevicePlugin;
 use crate::driver_plugin::DriverPlugin;
 use crate::exchange::Known;
+use crate::host_config::Common;
 use crate::pin::Pin;
 use crate::places::Places;
+use crate::record::Recorder;
 use crate::say;
 
 /// What the stanza's `args` may hold.
@@ -57,9 +59,16 @@ pub(crate) struct Begun {
     pub(crate) known: Option<Known>,
     pub(crate) places: Places,
     pub(crate) log: log::Control,
+    pub(crate) recorder: Arc<Recorder>,
 }
 
 impl Begun {
+    /// What every plugin's block says of the process.
+    pub(crate) fn configured(&self, common: &Common) {
+        self.log.set_level(common.log_level);
+        self.recorder.set(common.record.as_ref(), &self.runtime, self.places.file_name());
+    }
+
     /// The guest that a pin in the configuration asks for, if it is there and can serve.
     pub(crate) fn pinned(&self, pin: &Pin) -> Option<Plugin> {
         choice::pinned(&self.runtime, &self.source, &self.places, pin)
@@ -112,7 +121,7 @@ fn try_run(environment: Environment) -> Result<(), String> {
         .max_blocking_threads(8)
         .build()
         .map_err(|why| format!("no runtime: {why}"))?;
-    let begun = Begun { runtime, source, pin, known: chosen.known, places, log };
+    let begun = Begun { runtime, source, pin, known: chosen.known, places, log, recorder: Arc::default() };
     let served = wire.block_on(async {
         let routes = match chosen.plugin {
             Plugin::Device(device) => {

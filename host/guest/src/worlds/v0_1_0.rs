@@ -5,7 +5,7 @@ pub(crate) mod bindings {
     wasmtime::component::bindgen!({
         path: "../../wit/0.1.0",
         world: "usb-plugin",
-        additional_derives: [PartialEq],
+        additional_derives: [PartialEq, serde::Serialize, serde::Deserialize],
         require_store_data_send: true,
     });
 }
@@ -20,7 +20,7 @@ pub(crate) mod driver_bindings {
             "yurt:plugin/common": super::bindings::yurt::plugin::common,
             "yurt:plugin/log": super::bindings::yurt::plugin::log,
         },
-        additional_derives: [PartialEq],
+        additional_derives: [PartialEq, serde::Serialize, serde::Deserialize],
         require_store_data_send: true,
     });
 }

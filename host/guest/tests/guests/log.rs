@@ -48,11 +48,17 @@ impl Visit for Fields {
     }
 }
 
-/// Runs something and returns what it logged on this thread, guests' and ours.
-pub(crate) fn of<T>(action: impl FnOnce() -> T) -> (T, Vec<Line>) {
+/// Runs something and returns what was logged on this thread.
+pub(crate) fn everything<T>(action: impl FnOnce() -> T) -> (T, Vec<Line>) {
     let kept = Kept::default();
     let outcome = tracing::subscriber::with_default(tracing_subscriber::registry().with(kept.clone()), action);
-    let mut lines = std::mem::take(&mut *kept.0.lock().unwrap());
+    let lines = std::mem::take(&mut *kept.0.lock().unwrap());
+    (outcome, lines)
+}
+
+/// The same without what is neither guests' nor ours.
+pub(crate) fn of<T>(action: impl FnOnce() -> T) -> (T, Vec<Line>) {
+    let (outcome, mut lines) = everything(action);
     lines.retain(|line| line.target.starts_with("guest") || line.target.starts_with("yurt_guest"));
     (outcome, lines)
 }

@@ -11,3 +11,4 @@ mod log;
 #[allow(dead_code)]
 mod make;
 mod python;
+mod receipts;

@@ -27,6 +27,7 @@ use crate::choice::Plugin;
 use crate::host_config::Common;
 use crate::pin::Pin;
 use crate::places::Places;
+use crate::record::Recorder;
 
 pub(crate) use control::{Answer, Request, ask};
 pub(crate) use kept::Kept;
@@ -69,6 +70,7 @@ pub(crate) struct Parts<S: Side> {
     /// What was read there at the start, if that serves.
     pub(crate) known: Option<Known>,
     pub(crate) places: Places,
+    pub(crate) recorder: Arc<Recorder>,
     pub(crate) undone: mpsc::UnboundedReceiver<Undone<S::Serving>>,
 }
 

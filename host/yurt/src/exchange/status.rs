@@ -5,7 +5,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use yurt_guest::GuestTotals;
+
 use super::GuestName;
+use crate::record::Progress;
 
 /// Attempts that are remembered.
 const ATTEMPTS: usize = 16;
@@ -28,6 +31,12 @@ pub(crate) struct Status {
     pub(crate) waiting: Option<String>,
     /// The newest last.
     pub(crate) attempts: VecDeque<Attempt>,
+    /// What its guests took so far.
+    #[serde(default)]
+    pub(crate) calls: Vec<GuestTotals>,
+    /// How far recording came, where it is wanted.
+    #[serde(default)]
+    pub(crate) recording: Option<Progress>,
 }
 
 /// One candidate.

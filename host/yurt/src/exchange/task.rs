@@ -341,6 +341,8 @@ impl<S: Side> Exchange<S> {
             before,
             waiting: self.waiting.as_ref().map(|waiting| waiting.what.clone()),
             attempts: self.attempts.all(),
+            calls: self.parts.runtime.totals(),
+            recording: self.parts.recorder.progress(),
         }
     }
 }

@@ -11,6 +11,7 @@ mod handshake;
 mod inspect;
 mod launches;
 mod offering;
+mod record;
 mod reservation;
 mod rude_devices;
 mod services;

@@ -17,6 +17,7 @@ mod limits;
 mod many;
 mod network;
 mod python;
+mod record;
 mod recover;
 mod roots;
 mod said;

@@ -135,12 +135,24 @@ impl Asked {
     }
 }
 
-/// The cases of a folder, by name.
-pub(super) fn read(folder: &Path) -> anyhow::Result<Vec<Case>> {
-    let mut cases = Vec::new();
+/// What a folder holds, by name.
+#[derive(Debug)]
+pub(super) struct Cases {
+    pub(super) golden: Vec<Case>,
+    /// Recordings, which are cases as they are: `NAME.jsonl`.
+    pub(super) recorded: Vec<(String, PathBuf)>,
+}
+
+/// The cases of a folder.
+pub(super) fn read(folder: &Path) -> anyhow::Result<Cases> {
+    let (mut cases, mut recorded) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
         let Some(file) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if let Some(name) = file.strip_suffix(".jsonl") {
+            recorded.push((name.to_owned(), path.clone()));
+            continue;
+        }
         let Some(name) = file.strip_suffix(".json").filter(|_| !file.ends_with(EXPECTED)) else { continue };
         let expected_file = folder.join(format!("{name}{EXPECTED}"));
         cases.push(Case {
@@ -150,11 +162,12 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<Vec<Case>> {
             expected_file,
         });
     }
-    if cases.is_empty() {
-        bail!("{}: no case is there (a file NAME.json)", folder.display());
+    if cases.is_empty() && recorded.is_empty() {
+        bail!("{}: no case is there (a file NAME.json, or a recording NAME.jsonl)", folder.display());
     }
     cases.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(cases)
+    recorded.sort();
+    Ok(Cases { golden: cases, recorded })
 }
 
 fn from_json<T: for<'a> Deserialize<'a>>(path: &Path) -> anyhow::Result<Option<T>> {

@@ -11,9 +11,11 @@ use yurt_guest::usb::Description;
 use yurt_guest::{Runtime, Source, World};
 
 use super::cases::{self, Case};
+use super::replay::{self, Replayed};
 use super::{answers, answers_driver, lines};
 use crate::choice::{self, Plugin};
 use crate::cli::term::{Out, Style};
+use crate::record::Recording;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
@@ -54,7 +56,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let mut failed = 0usize;
     let cases = cases::read(folder)?;
-    for case in &cases {
+    for case in &cases.golden {
         let (answers, logged) = lines::of(|| match &plugin {
             Plugin::Device(device) => answers::answers(&device.policy, &device.schema, &case.asked),
             Plugin::Driver(driver) => answers_driver::answers(driver, &case.asked),
@@ -71,12 +73,45 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         failed += usize::from(!wrong.is_empty());
         show(&mut out, case, &wrong)?;
     }
+    for (name, file) in &cases.recorded {
+        failed += usize::from(!recorded(&mut out, &runtime, &plugin, name, file)?);
+    }
+    let all = cases.golden.len() + cases.recorded.len();
     let verdict = match failed {
-        0 => out.paint(Style::Good, &format!("all {} cases hold", cases.len())),
-        _ => out.paint(Style::Bad, &format!("{failed} of {} cases do not hold", cases.len())),
+        0 => out.paint(Style::Good, &format!("all {all} cases hold")),
+        _ => out.paint(Style::Bad, &format!("{failed} of {all} cases do not hold")),
     };
     out.line(&verdict)?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Every call of a recording is answered as it was then, and one at least can be made.
+fn recorded(out: &mut Out, runtime: &Runtime, plugin: &Plugin, name: &str, file: &Path) -> anyhow::Result<bool> {
+    let recording = Recording::open(file).map_err(|why| anyhow!("{why}"))?;
+    let mut replayed = Replayed::default();
+    let ((), logged) = lines::of(|| {
+        for section in &recording.sections {
+            replay::section_of(runtime, plugin, section, &mut replayed);
+        }
+    });
+    let holds = replayed.different.is_empty() && replayed.same > 0;
+    let mark = if holds { out.paint(Style::Good, "✓") } else { out.paint(Style::Bad, "✗") };
+    let mut says = vec![format!("{} recorded calls", replayed.same + replayed.different.len())];
+    says.extend(
+        Some(format!("not asked: {}", replayed.left_out().join(", "))).filter(|_| !replayed.skipped.is_empty()),
+    );
+    out.line(&format!("{mark} {name}  {}", out.paint(Style::Faint, &says.join("; "))))?;
+    if !holds {
+        for line in &logged {
+            out.line(&format!("    {line}"))?;
+        }
+    }
+    for different in &replayed.different {
+        for line in different.told() {
+            out.line(&format!("    line {}, {}: {line}", different.line, different.call))?;
+        }
+    }
+    Ok(holds)
 }
 
 /// Every stage of loading, as before an agent.
@@ -87,7 +122,7 @@ fn served(runtime: &Runtime, component: &Path) -> anyhow::Result<(Description, W
 }
 
 /// The file itself, or what a build of that folder makes.
-fn component(given: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn component(given: &Path) -> anyhow::Result<PathBuf> {
     let given = fs::canonicalize(given).with_context(|| given.display().to_string())?;
     if !given.is_dir() {
         return Ok(given);
@@ -118,7 +153,7 @@ fn held(case: &Case, given: Value, accept: bool) -> anyhow::Result<Vec<String>> 
 }
 
 /// `group.groups.acme/usb/stick.attributes.max_power: expected 500, got 100`
-fn differences(path: &str, expected: &Value, given: &Value, found: &mut Vec<String>) {
+pub(super) fn differences(path: &str, expected: &Value, given: &Value, found: &mut Vec<String>) {
     let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path} · {key}") };
     match (expected, given) {
         (Value::Object(expected), Value::Object(given)) => {

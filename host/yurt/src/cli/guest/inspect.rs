@@ -1,12 +1,11 @@
 //! `yurt guest inspect`: what a component is, before anybody serves it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::bail;
 use clap::Args;
 use serde_json::json;
-use yurt_guest::{Inspection, Source};
+use yurt_guest::Inspection;
 
 use super::permissions;
 use crate::choice;
@@ -22,18 +21,8 @@ pub(in crate::cli) struct Arguments {
     json: bool,
 }
 
-fn source(guest: &Path) -> anyhow::Result<Source> {
-    if let Some(built_in) = guest.to_str().and_then(|name| choice::built_in(name, false)) {
-        return Ok(built_in);
-    }
-    if !guest.exists() {
-        bail!("{}: no such file, and no guest of that name is built in", guest.display());
-    }
-    Ok(Source::File(std::path::absolute(guest)?))
-}
-
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let source = source(&arguments.guest)?;
+    let source = super::source(&arguments.guest)?;
     let mut out = Out::new();
     let progress = out.progress("the guest is compiled and asked");
     let runtime = super::runtime()?;

@@ -2,14 +2,17 @@
 
 mod answers;
 mod answers_driver;
+mod bench;
 mod build;
 mod cases;
 mod check;
 mod component;
 mod inspect;
 mod lines;
+mod metrics;
 mod new;
 mod permissions;
+mod replay;
 mod running;
 mod templates;
 mod toolchain;
@@ -17,9 +20,9 @@ mod toolchain;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use clap::Subcommand;
-use yurt_guest::Runtime;
+use yurt_guest::{Runtime, Source};
 
 use crate::choice;
 use crate::cli::demo;
@@ -33,8 +36,8 @@ pub(super) enum Verb {
     Build(build::Arguments),
     /// Hold a component against the contract, Nomad's rules and the golden cases of its folder
     ///
-    /// A case is a file `cases/NAME.json` with configuration and facts; beside it `cases/NAME.expected.json` holds the answers. Ends with
-    /// 1 where something is wrong.
+    /// A case is a file `cases/NAME.json` with configuration and facts; beside it `cases/NAME.expected.json` holds the answers. A recording
+    /// `cases/NAME.jsonl` is a case as it is. Ends with 1 where something is wrong.
     Check(check::Arguments),
     /// Make a folder with a small working guest, its golden cases, the contract and what its language needs of ours
     New(new::Arguments),
@@ -42,8 +45,19 @@ pub(super) enum Verb {
     ///
     /// Ends with 1 where it would not be.
     Inspect(inspect::Arguments),
-    /// What serves in a running plugin, and what became of the last candidates
+    /// Make the recorded calls of a plugin again, and say what is answered differently
+    ///
+    /// Asks the guest that was recorded, or another one. Ends with 1 where an answer is different.
+    Replay(replay::Arguments),
+    /// Measure a component: time in guest and host, memory, bytes and fuel of its calls
+    ///
+    /// Calls are those of a recording, else those of the golden cases beside the component, else those of the trial that every guest goes
+    /// through.
+    Bench(bench::Arguments),
+    /// What serves in a running plugin, what it takes, and what became of the last candidates
     Status(running::Arguments),
+    /// What the guests of running plugins took so far, in the text format of Prometheus
+    Metrics(running::Arguments),
     /// Have a running plugin look at its guest and its policy file now, also at what it refused before
     Swap(running::Arguments),
     /// Let serve what waits for approval
@@ -58,6 +72,9 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<ExitCode> {
         Verb::Check(arguments) => check::run(arguments),
         Verb::New(arguments) => new::run(arguments),
         Verb::Inspect(arguments) => inspect::run(arguments),
+        Verb::Replay(arguments) => replay::run(arguments),
+        Verb::Bench(arguments) => bench::run(arguments),
+        Verb::Metrics(arguments) => metrics::run(arguments),
         Verb::Status(arguments) => running::run(arguments, Request::Status),
         Verb::Swap(arguments) => running::run(arguments, Request::Swap),
         Verb::Approve(arguments) => running::run(arguments, Request::Approve),
@@ -67,6 +84,17 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<ExitCode> {
 
 fn runtime() -> anyhow::Result<Runtime> {
     choice::patient(demo::cache()).map_err(|why| anyhow!("{why}"))
+}
+
+/// A component file, or a built-in guest's name.
+fn source(guest: &Path) -> anyhow::Result<Source> {
+    if let Some(built_in) = guest.to_str().and_then(|name| choice::built_in(name, false)) {
+        return Ok(built_in);
+    }
+    if !guest.exists() {
+        bail!("{}: no such file, and no guest of that name is built in", guest.display());
+    }
+    Ok(Source::File(std::path::absolute(guest)?))
 }
 
 /// What a build of a guest's folder makes: `acme/acme.wasm`.
