@@ -188,5 +188,5 @@ fn a_worker_is_not_for_people() {
         String::from_utf8(output.stderr).unwrap()
     };
     assert_eq!(run(&[]), "not started by a plugin");
-    assert_eq!(run(&["1", "pool", "1000000000", "9"]), "the plugin has ended");
+    assert_eq!(run(&["1", "cranelift", "pool", "1000000000", "9"]), "the plugin has ended");
 }
