@@ -4,8 +4,8 @@ use yurt_conformance::driver::{Isolation, Program, of_yurt, quoted, until};
 use yurt_nomad::driver::ExitResult;
 
 #[tokio::test]
-async fn what_a_job_says_is_recorded_only_where_that_is_asked_for() {
-    of_yurt("recording", "it records nothing", async |node| {
+async fn l09_what_a_job_says_is_recorded_only_where_that_is_asked_for() {
+    of_yurt("L09", "it records nothing", async |node| {
         for secrets in [false, true] {
             let record = node.dir().join(format!("record-{secrets}"));
             let isolation = match node.subject.isolation {
