@@ -26,6 +26,9 @@ pub(crate) fn plans(yurt: &Yurt, language: &str, empty: &Path) -> anyhow::Result
     yurt.build(&folder, &component)?;
     let checked = yurt.run("check", &[&folder])?;
     ensure!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let asked = yurt.inspect(&component)?;
+    let grant = asked.get("grant").and_then(|grant| grant.as_str()).unwrap_or_default();
+    ensure!(grant.contains(r#"programs = ["acme-driver*", "sh"]"#), "it looks for sh by default: {asked:#}");
     if language == "rust" {
         let tested = Command::new("cargo").args(["test", "--quiet", "--locked"]).current_dir(&folder).output()?;
         ensure!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stdout));

@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
 
 /// The folders of `guests/examples` that hold the policy, and what people call their languages.
 const LANGUAGES: [(&str, &str); 5] =
@@ -99,6 +100,7 @@ fn one(yurt: &Yurt, examples: &Path, folder: &str, language: &'static str, works
     if !checked.status.success() {
         bail!("the corpus does not hold: {}", String::from_utf8_lossy(&checked.stderr));
     }
+    asks_for_nothing(yurt, &component, folder)?;
     if ["rust", "python"].contains(&folder) {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/authors.md");
         let took = walk::walk(yurt, &page, folder, &workshop.join(format!("walk-{folder}")))?;
@@ -110,6 +112,22 @@ fn one(yurt: &Yurt, examples: &Path, folder: &str, language: &'static str, works
     Ok(Row { language, build, figures: measure::measure(&component)?, launches })
 }
 
+/// What its toolchain imports is granted, with nothing behind it where it is not the log; a Rust guest imports nothing of that kind.
+fn asks_for_nothing(yurt: &Yurt, component: &Path, folder: &str) -> anyhow::Result<()> {
+    let said = yurt.inspect(component)?;
+    let imports = said.get("imports").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let granted: Vec<&str> = imports.iter().filter_map(|import| import.get("granted")?.as_str()).collect();
+    let allowed: &[&str] = if folder == "rust" { &["always"] } else { &["always", "empty"] };
+    ensure!(
+        said.get("served") == Some(&Value::Bool(true))
+            && said.get("grant").is_some_and(Value::is_null)
+            && granted.contains(&"always"),
+        "it needs a grant or is not served: {said:#}"
+    );
+    ensure!(granted.iter().all(|granted| allowed.contains(granted)), "it asks for more than it should: {said:#}");
+    Ok(())
+}
+
 /// The binary under test.
 #[derive(Debug)]
 struct Yurt(PathBuf);
@@ -118,6 +136,11 @@ impl Yurt {
     fn run(&self, verb: &str, arguments: &[&Path]) -> anyhow::Result<Output> {
         let output = Command::new(&self.0).args(["guest", verb]).args(arguments).output();
         output.with_context(|| self.0.display().to_string())
+    }
+
+    fn inspect(&self, component: &Path) -> anyhow::Result<Value> {
+        let output = self.run("inspect", &[Path::new("--json"), component])?;
+        serde_json::from_slice(&output.stdout).with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
     fn build(&self, folder: &Path, component: &Path) -> anyhow::Result<Duration> {
