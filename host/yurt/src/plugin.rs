@@ -20,7 +20,7 @@ use crate::exchange::Known;
 use crate::host_config::Common;
 use crate::pin::Pin;
 use crate::places::Places;
-use crate::record::Recorder;
+use crate::record::{self, Recorder};
 use crate::say;
 
 /// What the stanza's `args` may hold.
@@ -71,6 +71,7 @@ impl Begun {
 
     /// The guest that a pin in the configuration asks for, if it is there and can serve.
     pub(crate) fn pinned(&self, pin: &Pin) -> Option<Plugin> {
+        let _rehearsal = record::rehearsal();
         choice::pinned(&self.runtime, &self.source, &self.places, pin)
     }
 }

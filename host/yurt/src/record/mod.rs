@@ -122,16 +122,18 @@ thread_local! {
 }
 
 /// Calls of this thread are not recorded until it is dropped: they are made to try a guest.
-pub(crate) struct Rehearsal(PhantomData<*const ()>);
+pub(crate) struct Rehearsal {
+    before: bool,
+    of_this_thread: PhantomData<*const ()>,
+}
 
 pub(crate) fn rehearsal() -> Rehearsal {
-    REHEARSAL.set(true);
-    Rehearsal(PhantomData)
+    Rehearsal { before: REHEARSAL.replace(true), of_this_thread: PhantomData }
 }
 
 impl Drop for Rehearsal {
     fn drop(&mut self) {
-        REHEARSAL.set(false);
+        REHEARSAL.set(self.before);
     }
 }
 

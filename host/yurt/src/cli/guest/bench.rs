@@ -12,10 +12,9 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 use yurt_guest::{Called, Limits, Observer, Options, Question, Receipt, Runtime, Source};
 
-use super::answers::answers;
 use super::replay::asked;
 use super::running::{size, span};
-use super::{cases, check};
+use super::{answers, answers_driver, cases, check};
 use crate::choice::{self, Plugin};
 use crate::cli::demo;
 use crate::cli::term::{Out, Style};
@@ -136,16 +135,21 @@ fn questions(
         Source::File(path) => Some(path.with_file_name("cases")).filter(|folder| folder.is_dir()),
         _ => None,
     };
-    let (from, questions) = match (&beside, plugin) {
-        (Some(folder), Plugin::Device(device)) => {
-            for case in cases::read(folder)?.golden {
-                // What is wrong with an answer is for `yurt guest check` to say.
-                drop(answers(&device.policy, &device.schema, &case.asked));
+    let mut from = ("the trial".to_owned(), tried);
+    if let Some(folder) = beside {
+        // What is wrong with an answer is for `yurt guest check` to say.
+        for case in cases::read(&folder)?.golden {
+            match plugin {
+                Plugin::Device(device) => drop(answers::answers(&device.policy, &device.schema, &case.asked)),
+                Plugin::Driver(driver) => drop(answers_driver::answers(driver, &case.asked)),
             }
-            (folder.display().to_string(), heard.take())
         }
-        _ => ("the trial".to_owned(), tried),
-    };
+        let questions = heard.take();
+        if !questions.is_empty() {
+            from = (folder.display().to_string(), questions);
+        }
+    }
+    let (from, questions) = from;
     for question in questions {
         all.entry(question.call()).or_default().push(question);
     }
