@@ -3,7 +3,14 @@
 //! Extism has its own program and lock file (`benches/peers`), as it brings a wasmtime of its own; `benches/run.sh extism` builds it. Yurt makes
 //! an instance per call and can do nothing else; Extism keeps one between calls, so both of its ways are measured.
 
-#![allow(missing_docs, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used
+)]
 
 #[allow(dead_code)]
 #[path = "../tests/guests/make.rs"]
@@ -12,7 +19,7 @@ mod make;
 use std::env;
 use std::hint::black_box;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use make::Guest;
@@ -80,16 +87,17 @@ fn row(name: &str, ours: &mut dyn FnMut(), extism: &mut Extism, theirs: [&str; 2
     println!("| {name} | {ours:.2} µs | {fresh:.2} µs ({:.1} ×) | {kept:.2} µs ({:.2} ×) |", fresh / ours, kept / ours);
 }
 
-/// Its process, which ends with its input.
 struct Extism {
+    process: Child,
     asked: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
 impl Extism {
     fn start(mut program: Command) -> Extism {
-        let child = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Extism's side starts");
-        Extism { asked: child.stdin.unwrap(), answers: BufReader::new(child.stdout.unwrap()) }
+        let mut process = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Extism's side starts");
+        let (asked, answers) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        Extism { process, asked, answers: BufReader::new(answers) }
     }
 
     /// How long so many calls take there.
@@ -98,5 +106,12 @@ impl Extism {
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
         Duration::from_nanos(line.trim().parse().expect("nanoseconds"))
+    }
+}
+
+impl Drop for Extism {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
     }
 }

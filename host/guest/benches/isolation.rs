@@ -1,7 +1,14 @@
 //! What a call costs that does nothing, beside bare wasmtime; and what a guest that spins costs: how late it is ended, and what others
 //! notice of it.
 
-#![allow(missing_docs, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used
+)]
 
 #[allow(dead_code)]
 #[path = "../tests/guests/make.rs"]

@@ -14,7 +14,9 @@ use crate::{built, log};
 
 /// What was told: question and answer as they are written, the receipt, and the questions themselves.
 #[derive(Default)]
-struct Told(Mutex<Vec<(serde_json::Value, Result<serde_json::Value, String>, Receipt, Question<'static>)>>);
+struct Told(Mutex<Vec<Call>>);
+
+type Call = (serde_json::Value, Result<serde_json::Value, String>, Receipt, Question<'static>);
 
 impl Observer for Told {
     fn called(&self, call: Called<'_>) {
