@@ -29,7 +29,7 @@ impl Improving {
     pub(crate) fn usb(policy: &UsbPolicy, bytes: Arc<[u8]>) -> Improving {
         let code = policy.code.clone();
         let take_over = move |guest: &Guest, tier, component: &Component| {
-            let ready = usb_ready(tier, component, &guest.imports).map_err(|why| why.to_string())?;
+            let ready = usb_ready(tier, component, &guest.contract, &guest.imports).map_err(|why| why.to_string())?;
             let again = policy::describe(&guest.callee, &ready).map_err(|why| why.to_string())?;
             same(about::difference(&guest.about, &again))?;
             code.improve(ready);

@@ -24,7 +24,8 @@ use crate::state::State;
 use crate::tier::{Code, Ready, Tier};
 use crate::trial::{self, DriverTrial, Trial};
 use crate::usb::Description;
-use crate::worlds::v0_1_0::bindings::UsbPluginPre;
+use crate::worlds::Contract;
+use crate::worlds::usb::UsbPre;
 use crate::worlds::v0_1_0::driver_bindings::DriverPluginPre;
 use crate::{about, cache};
 
@@ -108,6 +109,7 @@ impl Runtime {
         *stage = Stage::Link;
         let nameless = Identity { name: short_name(source), version: String::new(), digest: digest.clone() };
         let nameless = Callee::new(shared, nameless);
+        let version = contract.clone();
         let guest = |about: &Description, imports| {
             let identity = Identity { name: about.name.clone(), version: about.version.clone(), digest };
             let callee = Callee::new(shared, identity);
@@ -115,7 +117,7 @@ impl Runtime {
         };
         match world {
             World::UsbPlugin => {
-                let ready = usb_ready(tier, &component, &imports)?;
+                let ready = usb_ready(tier, &component, &version, &imports)?;
                 *stage = Stage::Describe;
                 let about = policy::describe(&nameless, &ready).map_err(LoadCause::Call)?;
                 let again = policy::describe(&nameless, &ready).map_err(LoadCause::Call)?;
@@ -202,9 +204,11 @@ impl Shared {
 pub(crate) fn usb_ready(
     tier: Arc<Tier>,
     component: &Component,
+    contract: &Version,
     imports: &[Import],
-) -> Result<Ready<UsbPluginPre<State>>, LoadCause> {
-    let pre = tier.linker(imports).and_then(|linker| UsbPluginPre::new(linker.instantiate_pre(component)?));
+) -> Result<Ready<UsbPre>, LoadCause> {
+    let contract = Contract::of(contract).ok_or_else(|| LoadCause::Link(format!("nobody speaks {contract}")))?;
+    let pre = tier.linker(imports).and_then(|linker| UsbPre::new(contract, linker.instantiate_pre(component)?));
     Ok(Ready { pre: pre.map_err(link)?, tier })
 }
 

@@ -8,9 +8,8 @@ use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload};
 use crate::error::LoadCause;
 use crate::journal::clean;
 use crate::wasi;
+use crate::worlds::{Contract, NEWEST};
 
-/// What this host speaks: any `0.1.x`.
-const CONTRACT: (u64, u64) = (0, 1);
 /// Imports, and exports, that a component may have: ten times what the largest toolchain asks for.
 const NAMES: usize = 512;
 /// Names listed before a sentence gets too long.
@@ -55,7 +54,7 @@ impl World {
 
     /// The interface with the versions of it that this host speaks.
     fn spoken(self) -> String {
-        format!("{}@{}.{}", self.interface(), CONTRACT.0, CONTRACT.1)
+        format!("{}@{}.{}", self.interface(), NEWEST.0, NEWEST.1)
     }
 }
 
@@ -172,10 +171,10 @@ impl Outline {
                 )));
             }
         };
-        if let Some(version) = versions.iter().find(|version| speaks(version)) {
+        if let Some(version) = versions.iter().find(|version| Contract::of(version).is_some()) {
             return Ok((world, version.clone()));
         }
-        let newer = versions.iter().any(|other| (other.major, other.minor) > CONTRACT);
+        let newer = versions.iter().any(|other| (other.major, other.minor) > NEWEST);
         let advice = if newer {
             "a newer Yurt is needed, or a build against the older contract"
         } else {
@@ -217,10 +216,6 @@ fn few(names: usize, what: &str) -> Result<(), LoadCause> {
     Err(LoadCause::NotAComponent(format!("it has more than {NAMES} {what}, and no guest needs so many")))
 }
 
-fn speaks(version: &Version) -> bool {
-    (version.major, version.minor) == CONTRACT && version.pre.is_empty()
-}
-
 /// `a:b/c@1.2.3` in its two parts.
 fn split(name: &str) -> Option<(&str, Version)> {
     let (interface, version) = name.split_once('@')?;
@@ -231,7 +226,7 @@ fn grant(name: &str) -> Grant {
     let Some((interface, version)) = split(name) else { return Grant::Missing };
     if let Some(ours) = interface.strip_prefix("yurt:plugin/") {
         return match ours {
-            _ if !speaks(&version) => Grant::Missing,
+            _ if Contract::of(&version).is_none() => Grant::Missing,
             "log" => Grant::Log,
             "common" | "usb" => Grant::Types,
             _ => Grant::Missing,

@@ -20,8 +20,7 @@ use crate::tier::{Code, Ready};
 use crate::usb::{
     CounterSet, Description, Diagnostic, GroupName, Instance, InstanceStats, Offer, Reservation, Snapshot,
 };
-use crate::worlds::v0_1_0::bindings::exports::yurt::plugin::usb_policy::Guest as Exports;
-use crate::worlds::v0_1_0::bindings::{UsbPlugin, UsbPluginPre};
+use crate::worlds::usb::{Usb, UsbPre};
 
 /// A guest of world `usb-plugin` that passed every stage of loading. Cheap to clone.
 ///
@@ -31,7 +30,7 @@ use crate::worlds::v0_1_0::bindings::{UsbPlugin, UsbPluginPre};
 #[derive(Clone)]
 pub struct UsbPolicy {
     pub(crate) guest: Arc<Guest>,
-    pub(crate) code: Code<UsbPluginPre<State>>,
+    pub(crate) code: Code<UsbPre>,
 }
 
 impl fmt::Debug for UsbPolicy {
@@ -78,7 +77,7 @@ impl UsbPolicy {
         self.call(
             &call::CHECK_CONFIG,
             question,
-            |guest, store| guest.call_check_config(store, &config),
+            |guest, store| guest.check_config(store, &config),
             |answer, limits| answer::diagnostics(answer, limits),
             |answer| answer,
             |answer| Answer::Diagnostics(answer.into()),
@@ -98,7 +97,7 @@ impl UsbPolicy {
         self.call(
             &call::GROUP,
             question,
-            |guest, store| guest.call_group(store, &config, facts, memory.as_ref()),
+            |guest, store| guest.group(store, &config, facts, memory.as_ref()),
             |answer, limits| either(answer, |offer| answer::usb::offer(offer, limits)),
             |answer| self.printable(answer),
             |answer| Answer::Offer(Cow::Borrowed(answer)),
@@ -123,7 +122,7 @@ impl UsbPolicy {
         self.call(
             &call::RESERVE,
             question,
-            |guest, store| guest.call_reserve(store, &config, facts, group, reserved),
+            |guest, store| guest.reserve(store, &config, facts, group, reserved),
             |answer, limits| either(answer, |reservation| answer::usb::reservation(reservation, limits)),
             |answer| self.printable(answer),
             |answer| Answer::Reservation(Cow::Borrowed(answer)),
@@ -142,7 +141,7 @@ impl UsbPolicy {
         self.call(
             &call::STATS,
             question,
-            |guest, store| guest.call_stats(store, &config, counters, offered),
+            |guest, store| guest.stats(store, &config, counters, offered),
             |answer, limits| either(answer, |stats| answer::usb::stats(stats, limits)),
             |answer| self.printable(answer),
             |answer| Answer::Stats(Cow::Borrowed(answer)),
@@ -153,12 +152,11 @@ impl UsbPolicy {
         &self,
         kind: &Kind,
         question: Question<'_>,
-        function: impl FnOnce(&Exports, &mut Store<State>) -> wasmtime::Result<R>,
+        function: impl FnOnce(&Usb, &mut Store<State>) -> wasmtime::Result<R>,
         check: impl FnOnce(&R, &Limits) -> Result<(), Cause>,
         clean: impl FnOnce(R) -> R,
         answer: impl for<'r> FnOnce(&'r R) -> Answer<'r>,
     ) -> Result<R, GuestError> {
-        let function = |guest: &UsbPlugin, store: &mut _| function(guest.yurt_plugin_usb_policy(), store);
         let code = self.code.now();
         let (outcome, receipt) =
             self.guest.callee.call(kind, &code.tier, &question, |store| code.pre.instantiate(store), function, check);
@@ -178,13 +176,13 @@ fn either<T, E>(answer: &Result<T, String>, check: impl FnOnce(&T) -> Result<(),
 }
 
 /// What a guest says of itself, before it is known by it.
-pub(crate) fn describe(callee: &Callee, ready: &Ready<UsbPluginPre<State>>) -> Result<Description, GuestError> {
+pub(crate) fn describe(callee: &Callee, ready: &Ready<UsbPre>) -> Result<Description, GuestError> {
     let outcome = callee.call(
         &call::DESCRIBE,
         &ready.tier,
         &(),
         |store| ready.pre.instantiate(store),
-        |guest, store| guest.yurt_plugin_usb_policy().call_describe(store),
+        |guest, store| guest.describe(store),
         answer::description,
     );
     outcome.0

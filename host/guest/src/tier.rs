@@ -7,7 +7,7 @@
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use wasmtime::Engine;
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::Linker;
 
 use crate::cache::Cache;
 use crate::compiled;
@@ -20,7 +20,7 @@ use crate::state::State;
 use crate::ticker::Ticker;
 use crate::wasi;
 use crate::worker::Compiler;
-use crate::worlds::v0_1_0::bindings::yurt::plugin::log;
+use crate::worlds;
 
 pub(crate) struct Tier {
     pub(crate) translator: Translator,
@@ -76,7 +76,7 @@ impl Tier {
 
 fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
-    log::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    worlds::add_log_to_linker(&mut linker)?;
     Ok(linker)
 }
 

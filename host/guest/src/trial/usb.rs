@@ -42,7 +42,7 @@ pub(crate) fn run(policy: &UsbPolicy, trial: &Trial<'_>) -> Result<(), GuestErro
 }
 
 /// A root hub with a serial adapter on it.
-fn snapshot() -> Snapshot {
+pub(crate) fn snapshot() -> Snapshot {
     let hub = device("usb1", None, (0x1d6b, 0x0002), 9);
     let mut adapter = device("1-1", Some("usb1"), (0x10c4, 0xea60), 0);
     adapter.product = Some(Label { text: "Trial Serial Adapter".into(), cleaned: false });

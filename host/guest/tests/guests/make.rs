@@ -11,6 +11,8 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 const WIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/0.1.0");
+/// A version before, for tests of how an older guest is served.
+const OLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../host/guest/tests/older");
 const WASI: &str = include_str!("wasi.wit");
 const HOSTILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/hostile");
 
@@ -237,6 +239,11 @@ fn resolve(version: &str) -> Resolve {
             resolve
         });
         return contract.clone();
+    }
+    if version == "0.0.9" {
+        let mut resolve = Resolve::default();
+        resolve.push_dir(OLDER).unwrap();
+        return resolve;
     }
     let mut group = String::new();
     for (at, file) in ["common.wit", "usb.wit", "usb-policy.wit", "driver.wit"].iter().enumerate() {
