@@ -8,15 +8,49 @@
 //! `ids` and `serials` are there for a second reason: Nomad caches a node's fitness by its attributes, not by its instances, so they
 //! change when the members do.
 
+use std::collections::BTreeMap;
+
 use yurt_sdk::Attribute;
 use yurt_sdk::attribute::{self, flag, integer, matchable, number};
 use yurt_sdk::facts::{Label, Removable, UsbDevice};
 use yurt_sdk::offer::Instance;
 
+use crate::rules::Rule;
 use crate::{classes, ids};
 
-/// The attributes of a group, ordered by name.
-pub(crate) fn of(devices: &[&UsbDevice], instances: &[Instance]) -> Vec<Attribute> {
+/// What [`of`] gives names to, and the host. A rule adds others.
+pub(crate) const NAMES: [&str; 27] = [
+    "class_codes",
+    "classes",
+    "configurations",
+    "controller",
+    "device_release",
+    "drivers",
+    "healthy_count",
+    "ids",
+    "interfaces",
+    "link_degraded",
+    "manufacturer",
+    "max_milliamps",
+    "nodes",
+    "numa_node",
+    "ports",
+    "product",
+    "product_id",
+    "product_id_number",
+    "product_name",
+    "removable",
+    "self_powered",
+    "serials",
+    "speed_mbit",
+    "usb_version",
+    "vendor_id",
+    "vendor_id_number",
+    "vendor_name",
+];
+
+/// The attributes of a group whose members were offered by these rules, ordered by name.
+pub(crate) fn of(devices: &[&UsbDevice], rules: &[&Rule], instances: &[Instance]) -> Vec<Attribute> {
     let members = Members(devices);
     let mut ids = Vec::new();
     distinct(&mut ids, instances.iter().map(|instance| instance.id.clone()).collect());
@@ -39,7 +73,11 @@ pub(crate) fn of(devices: &[&UsbDevice], instances: &[Instance]) -> Vec<Attribut
         ("vendor_name", members.texts(|d| d.vendor_name.iter().cloned().collect())),
     ];
     let mut all: Vec<Attribute> = Vec::new();
-    for (name, values) in texts {
+    let mut added: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (name, value) in rules.iter().flat_map(|rule| &rule.attributes) {
+        distinct(added.entry(name).or_default(), vec![value.clone()]);
+    }
+    for (name, values) in texts.into_iter().chain(added) {
         if !values.is_empty() {
             // The elements are matchable one by one; joined they are text anyway.
             all.push(attribute::text(name, &joined(&values)));

@@ -159,3 +159,25 @@ fn a_list_of_many_members_is_cut_between_values_and_still_changes_with_each_of_t
     }
     assert_ne!(many, more);
 }
+
+#[test]
+fn a_rule_adds_attributes_and_never_one_that_every_group_has() {
+    let config = r#"{"rule":[{"port":"1-1.4","group":"all","vendor_name":"lab","attributes":{"rack":"b2","row":"one"}},
+        {"group":"all","vendor_name":"lab","attributes":{"rack":"a1"}}]}"#;
+    let full = stick("1-1.4").serial("A", SerialQuality::Unique).with(|d| {
+        d.place.removable = yurt_sdk::facts::Removable::Fixed;
+        d.place.numa_node = Some(0);
+    });
+    let facts = snapshot([full, stick("1-1.5").serial("B", SerialQuality::Unique)]);
+    let group = testing::group::<DefaultPolicy>(config, &facts).unwrap().groups.remove(0);
+    assert_eq!((value(&group, "rack"), value(&group, "row")), (text("a1,b2"), text("one")));
+    let mut names: Vec<&str> = group.attributes.iter().map(|attribute| attribute.name.as_str()).collect();
+    names.retain(|name| !["rack", "row"].contains(name));
+    // The host's own is not among a guest's answer.
+    names.push("healthy_count");
+    names.sort_unstable();
+    let reserved: Vec<&str> = super::NAMES.into_iter().filter(|name| names.contains(name)).collect();
+    assert_eq!(names, reserved);
+    let missing: Vec<&str> = super::NAMES.into_iter().filter(|name| !names.contains(name)).collect();
+    assert_eq!(missing, ["numa_node"], "a number is left out where members differ");
+}

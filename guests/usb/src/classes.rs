@@ -107,6 +107,11 @@ impl ClassPattern {
         self.covers(device.codes) || device.interfaces.iter().any(|interface| self.covers(interface.codes))
     }
 
+    /// Whether every interface has such codes; a device without one has not.
+    pub(crate) fn matches_all(self, device: &UsbDevice) -> bool {
+        !device.interfaces.is_empty() && device.interfaces.iter().all(|interface| self.covers(interface.codes))
+    }
+
     /// Whether it asks for hubs by name, which alone makes them eligible.
     pub(crate) fn is_of_hubs(self) -> bool {
         self.base == Some(HUB)

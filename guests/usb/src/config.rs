@@ -1,12 +1,16 @@
 //! The operator's configuration: what was typed ([`Config`]), and what it means ([`Settings`]). Everything wrong is reported at
 //! once, each with the key, the value and what would be right.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use yurt_sdk::config::{Number, go_duration};
+use yurt_sdk::facts::Removable;
 use yurt_sdk::{Diagnostic, Severity};
 
+use crate::attributes;
 use crate::classes::ClassPattern;
-use crate::rules::{Action, Rule};
+use crate::rules::{Action, Hub, Rule};
 
 /// The configuration as the schema (`config.hcldec`) delivers it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -22,10 +26,20 @@ struct RuleConfig {
     vendor: Option<String>,
     product: Option<String>,
     class: Option<String>,
+    class_all: Option<String>,
+    class_none: Option<String>,
+    driver: Option<String>,
+    subsystem: Option<String>,
     serial: Option<String>,
     port: Option<String>,
+    manufacturer: Option<String>,
     name: Option<String>,
+    behind: Option<String>,
+    min_speed: Option<Number>,
+    removable: Option<String>,
     action: Option<String>,
+    attributes: Option<BTreeMap<String, String>>,
+    nodes: Option<Vec<String>>,
     vendor_name: Option<String>,
     group: Option<String>,
 }
@@ -41,9 +55,17 @@ pub(crate) struct Settings {
 
 /// 100 ms to 24 h: below, the plugin would do little else; above, a lost event would go unseen for a day.
 const PERIOD_MICROSECONDS: std::ops::RangeInclusive<i64> = 100_000..=86_400_000_000;
+/// Of an attribute that a rule adds, in bytes.
+const LONGEST_NAME: usize = 64;
+const LONGEST_VALUE: usize = 256;
 const DEFAULT_PERIOD_MILLISECONDS: u32 = 10_000;
 
 impl Config {
+    /// How many rules were written; the target pair is none of them.
+    pub(crate) fn rules(&self) -> usize {
+        self.rule.as_ref().map_or(0, Vec::len)
+    }
+
     /// The settings, with what is wrong left out (a rule with an error matches nothing), and every finding.
     pub(crate) fn check(&self) -> (Settings, Vec<Diagnostic>) {
         let mut findings = Findings::default();
@@ -140,16 +162,28 @@ impl Findings {
         let at = |key: &str| format!("rule[{index}].{key}");
         let vendor = given.vendor.as_deref().and_then(|text| self.id(&at("vendor"), text));
         let product = given.product.as_deref().and_then(|text| self.id(&at("product"), text));
-        let class = given.class.as_deref().and_then(|text| match ClassPattern::parse(text) {
-            Ok(class) => Some(class),
-            Err((message, hint)) => {
-                self.error(&at("class"), format!("class = \"{text}\": {message}"), hint);
+        let class = self.class(&at("class"), given.class.as_deref());
+        let class_all = self.class(&at("class_all"), given.class_all.as_deref());
+        let class_none = self.class(&at("class_none"), given.class_none.as_deref());
+        let driver = self.glob(&at("driver"), given.driver.as_deref());
+        let subsystem = self.glob(&at("subsystem"), given.subsystem.as_deref());
+        let serial = self.glob(&at("serial"), given.serial.as_deref());
+        let port = self.glob(&at("port"), given.port.as_deref());
+        let manufacturer = self.glob(&at("manufacturer"), given.manufacturer.as_deref());
+        let name = self.glob(&at("name"), given.name.as_deref());
+        let behind = given.behind.as_deref().and_then(|text| self.hub(&at("behind"), text));
+        let min_mbit = given.min_speed.as_ref().and_then(|number| self.speed(&at("min_speed"), number));
+        let removable = given.removable.as_deref().and_then(|text| match text {
+            "removable" => Some(Removable::Removable),
+            "fixed" => Some(Removable::Fixed),
+            other => {
+                let message = format!("removable = \"{other}\": allowed are \"removable\" and \"fixed\"");
+                self.error(&at("removable"), message, None);
                 None
             }
         });
-        let serial = self.glob(&at("serial"), given.serial.as_deref());
-        let port = self.glob(&at("port"), given.port.as_deref());
-        let name = self.glob(&at("name"), given.name.as_deref());
+        let attributes = self.attributes(&at("attributes"), given.attributes.as_ref());
+        let nodes = given.nodes.as_deref().and_then(|all| self.nodes(&at("nodes"), all));
         let action = match given.action.as_deref() {
             None | Some("allow") => Action::Allow,
             Some("deny") => Action::Deny,
@@ -163,14 +197,28 @@ impl Findings {
         if action == Action::Deny && (vendor_name.is_some() || group.is_some()) {
             self.warn(&format!("rule[{index}]"), "a rule that denies gives no name to a group".into(), None);
         }
+        if action == Action::Deny && (nodes.is_some() || !attributes.is_empty()) {
+            let key = if nodes.is_some() { "nodes" } else { "attributes" };
+            self.warn(&at(key), format!("a rule that denies has no {key} to give"), None);
+        }
         (self.errors() == before).then_some(Rule {
             vendor,
             product,
             class,
+            class_all,
+            class_none,
+            driver,
+            subsystem,
             serial,
             port,
+            manufacturer,
             name,
+            behind,
+            min_mbit,
+            removable,
             action,
+            attributes,
+            nodes,
             vendor_name,
             group,
         })
@@ -203,6 +251,85 @@ impl Findings {
                 None
             }
         }
+    }
+
+    fn class(&mut self, path: &str, given: Option<&str>) -> Option<ClassPattern> {
+        let text = given?;
+        match ClassPattern::parse(text) {
+            Ok(class) => Some(class),
+            Err((message, hint)) => {
+                let key = path.rsplit('.').next().unwrap_or(path);
+                self.error(path, format!("{key} = \"{text}\": {message}"), hint);
+                None
+            }
+        }
+    }
+
+    fn hub(&mut self, path: &str, text: &str) -> Option<Hub> {
+        let Some((vendor, product)) = text.split_once(':') else { return self.glob(path, Some(text)).map(Hub::Port) };
+        match (id_of(vendor), id_of(product)) {
+            (Ok(vendor), Ok(product)) => Some(Hub::Ids(vendor, product)),
+            _ => {
+                let message = format!(
+                    "behind = \"{text}\": allowed is the port path of a hub (\"1-4\", with * and ?), or its ids, \"0x1a40:0x0101\""
+                );
+                let likely = |text: &str| id_of(&format!("0x{text}")).ok();
+                let hint = likely(vendor).zip(likely(product)).map(|(v, p)| format!("\"0x{v:04x}:0x{p:04x}\""));
+                self.error(path, message, hint);
+                None
+            }
+        }
+    }
+
+    fn speed(&mut self, path: &str, given: &Number) -> Option<u32> {
+        let whole = match given {
+            Number::Whole(number) => u32::try_from(*number).ok().filter(|number| *number > 0),
+            Number::Other(_) => None,
+        };
+        if whole.is_none() {
+            let message = format!("min_speed = {given}: allowed is a whole number of Mbit/s, such as 480 or 5000");
+            self.error(path, message, None);
+        }
+        whole
+    }
+
+    fn attributes(&mut self, path: &str, given: Option<&BTreeMap<String, String>>) -> Vec<(String, String)> {
+        let mut all = Vec::new();
+        for (name, value) in given.into_iter().flatten() {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            let (message, hint) = if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(plain) {
+                (format!("allowed in a name are 1 to {LONGEST_NAME} of a-z, 0-9 and \"_\""), None)
+            } else if attributes::NAMES.contains(&name.as_str()) {
+                ("every group has that attribute already".to_owned(), None)
+            } else if value.is_empty() || value.len() > LONGEST_VALUE {
+                (format!("allowed are 1 to {LONGEST_VALUE} bytes"), None)
+            } else if !yurt_sdk::attribute::reads_as_text(value) {
+                let hint = yurt_sdk::attribute::matchable(value);
+                (format!("\"{value}\" is a number to Nomad, which no text equals"), Some(format!("\"{hint}\"")))
+            } else {
+                all.push((name.clone(), value.clone()));
+                continue;
+            };
+            self.error(path, format!("{name}: {message}"), hint);
+        }
+        all
+    }
+
+    fn nodes(&mut self, path: &str, all: &[String]) -> Option<Vec<String>> {
+        let wrong = |name: &&String| name.is_empty() || name.contains(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        if all.is_empty() {
+            let hint = Some("leave it out for all of them".into());
+            self.error(path, "an empty list hands out nothing".into(), hint);
+            return None;
+        }
+        if let Some(name) = all.iter().find(wrong) {
+            let message = format!("nodes has \"{name}\": allowed are names of subsystems, such as \"tty\" or \"usb\"");
+            let hint =
+                name.starts_with("/dev/").then(|| "a subsystem, not a path: `yurt devices --json` has both".into());
+            self.error(path, message, hint);
+            return None;
+        }
+        Some(all.to_vec())
     }
 
     fn glob(&mut self, path: &str, given: Option<&str>) -> Option<String> {

@@ -123,6 +123,52 @@ fn every_error_of_every_rule_is_reported_with_its_path() {
 }
 
 #[test]
+fn the_newer_conditions_say_what_they_allow() {
+    let config = r#"{"rule":[
+        {"class_all":"disk","driver":"","behind":"1a40:0101","min_speed":"fast","removable":"yes","nodes":["/dev/ttyUSB0"]},
+        {"behind":"","min_speed":0,"nodes":[]},
+        {"action":"deny","nodes":["tty"]}]}"#;
+    let lines = said(config);
+    let places: Vec<&str> = lines.iter().map(|line| line.split(": ").next().unwrap()).collect();
+    assert_eq!(
+        places,
+        [
+            "error rule[0].class_all",
+            "error rule[0].driver",
+            "error rule[0].behind",
+            "error rule[0].min_speed",
+            "error rule[0].removable",
+            "error rule[0].nodes",
+            "error rule[1].behind",
+            "error rule[1].min_speed",
+            "error rule[1].nodes",
+            "warning rule[2].nodes",
+        ]
+    );
+    assert!(lines[2].ends_with("-> \"0x1a40:0x0101\""), "{}", lines[2]);
+    assert!(lines[3].contains("min_speed = fast: allowed is a whole number of Mbit/s"), "{}", lines[3]);
+    assert!(
+        lines[5].contains("nodes has \"/dev/ttyUSB0\"") && lines[5].contains("a subsystem, not a path"),
+        "{}",
+        lines[5]
+    );
+}
+
+#[test]
+fn attributes_of_a_rule_are_such_that_a_job_can_ask_for_them() {
+    let of = |attributes: &str| said(&format!(r#"{{"rule":[{{"attributes":{attributes}}}]}}"#));
+    assert_eq!(of(r#"{"rack":"b2","site_2":"lab"}"#), Vec::<String>::new());
+    for (given, want) in [
+        (r#"{"Rack":"b2"}"#, "Rack: allowed in a name are 1 to 64 of a-z, 0-9 and \"_\""),
+        (r#"{"vendor_id":"x"}"#, "vendor_id: every group has that attribute already"),
+        (r#"{"rack":""}"#, "rack: allowed are 1 to 256 bytes"),
+        (r#"{"rack":"12"}"#, "rack: \"12\" is a number to Nomad, which no text equals -> \"=12\""),
+    ] {
+        assert_eq!(of(given), [format!("error rule[0].attributes: {want}")]);
+    }
+}
+
+#[test]
 fn ids_have_one_grammar() {
     for (text, want) in [
         ("0x12f7", Some(0x12f7)),
@@ -186,6 +232,23 @@ fn the_schema_declares_exactly_the_keys_that_are_read() {
     }
     let declared: Vec<&str> =
         schema.lines().filter_map(|line| line.trim().strip_prefix("attr \"")?.strip_suffix("\" {")).collect();
-    assert_eq!(declared, ["vendor", "product", "class", "serial", "port", "name", "action", "vendor_name", "group"]);
-    assert!(schema.contains("block_list \"rule\""));
+    let conditions = [
+        "vendor",
+        "product",
+        "class",
+        "class_all",
+        "class_none",
+        "driver",
+        "subsystem",
+        "serial",
+        "port",
+        "manufacturer",
+        "name",
+        "behind",
+        "min_speed",
+        "removable",
+    ];
+    assert_eq!(declared[..conditions.len()], conditions);
+    assert_eq!(declared[conditions.len()..], ["action", "nodes", "vendor_name", "group"]);
+    assert!(schema.contains("block_list \"rule\"") && schema.contains("block_attrs \"attributes\""));
 }

@@ -20,6 +20,10 @@ use yurt_sdk::offer::{DeviceGroup, GroupName, Instance, InstanceStats, Reservati
 use yurt_sdk::{Description, Diagnostic, Offer, UsbPolicy};
 
 pub use config::Config;
+use rules::{Action, Rule};
+
+/// Rules that are remembered to have been said idle.
+const IDLE: usize = 256;
 
 /// The default policy.
 pub struct DefaultPolicy;
@@ -32,6 +36,9 @@ pub struct Memory {
     ids: Vec<ids::Given>,
     #[serde(default)]
     names: Vec<names::Given>,
+    /// Rules by place that were said to decide about nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    idle: Vec<usize>,
 }
 
 impl UsbPolicy for DefaultPolicy {
@@ -55,34 +62,47 @@ impl UsbPolicy for DefaultPolicy {
         let settings = config.check().0;
         let memory = memory.unwrap_or_default();
 
-        let offered: Vec<(&UsbDevice, &rules::Rule)> = facts
-            .devices
-            .iter()
-            .filter_map(|device| Some((device, rules::allowing(&settings.rules, device)?)))
-            .collect();
+        let mut used = vec![false; settings.rules.len()];
+        let mut offered: Vec<(&UsbDevice, &Rule)> = Vec::new();
+        for device in &facts.devices {
+            let Some(place) = rules::deciding(&settings.rules, device, facts) else { continue };
+            used.get_mut(place).into_iter().for_each(|used| *used = true);
+            offered.extend(
+                settings.rules.get(place).filter(|rule| rule.action == Action::Allow).map(|rule| (device, rule)),
+            );
+        }
+        let idle = say_idle(&used, config.rules(), memory.idle);
         let (ids, given_ids) = ids::assign(&offered, memory.ids);
         let (names, given_names) = names::assign(&offered, &settings.rules, memory.names);
 
         let mut groups: Vec<Gathered> = Vec::new();
-        for (((device, _), id), name) in offered.iter().zip(ids).zip(names) {
+        for (((device, rule), id), name) in offered.iter().zip(ids).zip(names) {
             let instance = Instance { id, members: vec![device.key.clone()], share: None, health: health::of(device) };
             match groups.iter_mut().find(|group| group.name == name) {
                 Some(group) => {
                     group.devices.push(device);
+                    group.rules.push(rule);
                     group.instances.push(instance);
                 }
-                None => groups.push(Gathered { name, devices: vec![device], instances: vec![instance] }),
+                None => {
+                    groups.push(Gathered { name, devices: vec![device], rules: vec![rule], instances: vec![instance] });
+                }
             }
         }
         Ok(Offer {
             groups: groups.into_iter().map(Gathered::finish).collect(),
-            memory: Some(Memory { ids: given_ids, names: given_names }),
+            memory: Some(Memory { ids: given_ids, names: given_names, idle }),
             ask_again_milliseconds: Some(settings.period_milliseconds),
         })
     }
 
-    fn reserve(_: &Config, facts: &Snapshot, group: &GroupName, reserved: &[Instance]) -> Result<Reservation, String> {
-        reserve::reserve(facts, group, reserved)
+    fn reserve(
+        config: &Config,
+        facts: &Snapshot,
+        group: &GroupName,
+        reserved: &[Instance],
+    ) -> Result<Reservation, String> {
+        reserve::reserve(&config.check().0.rules, facts, group, reserved)
     }
 
     fn stats(_: &Config, counters: &[CounterSet], offered: &[Instance]) -> Result<Vec<InstanceStats>, String> {
@@ -90,16 +110,27 @@ impl UsbPolicy for DefaultPolicy {
     }
 }
 
+/// Says once of a rule that it decides about no device: a typing error that no check can see, or a device that is not there yet.
+fn say_idle(used: &[bool], given: usize, said: Vec<usize>) -> Vec<usize> {
+    let idle: Vec<usize> =
+        used.iter().take(given).enumerate().filter(|(_, used)| !**used).map(|(place, _)| place).take(IDLE).collect();
+    for place in idle.iter().filter(|place| !said.contains(place)) {
+        yurt_sdk::info!("rule[{place}] decides about no device that is here");
+    }
+    idle
+}
+
 /// A group while its members are being found.
 struct Gathered<'a> {
     name: GroupName,
     devices: Vec<&'a UsbDevice>,
+    rules: Vec<&'a Rule>,
     instances: Vec<Instance>,
 }
 
 impl Gathered<'_> {
     fn finish(self) -> DeviceGroup {
-        let attributes = attributes::of(&self.devices, &self.instances);
+        let attributes = attributes::of(&self.devices, &self.rules, &self.instances);
         DeviceGroup { name: self.name, attributes, instances: self.instances }
     }
 }

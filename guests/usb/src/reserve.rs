@@ -9,6 +9,7 @@ use yurt_sdk::facts::{NodeKind, Snapshot, UsbDevice};
 use yurt_sdk::offer::{EnvValue, GrantedEnv, GroupName, Health, Instance, NodeGrant, Reservation};
 
 use crate::health;
+use crate::rules::{self, Rule};
 
 /// Nomad puts a value of the node in the place of `${…}` and knows no way to write it otherwise.
 const EXPANDED: &str = "${";
@@ -17,7 +18,12 @@ const EXPANDED: &str = "${";
 const LONGEST_MANIFEST: usize = 32 * 1024;
 
 /// The reservation, or why there is none: a device that left or cannot be used since it was offered.
-pub(crate) fn reserve(facts: &Snapshot, group: &GroupName, reserved: &[Instance]) -> Result<Reservation, String> {
+pub(crate) fn reserve(
+    rules: &[Rule],
+    facts: &Snapshot,
+    group: &GroupName,
+    reserved: &[Instance],
+) -> Result<Reservation, String> {
     let mut env = Variables::default();
     let mut nodes: Vec<NodeGrant> = Vec::new();
     let mut manifest =
@@ -30,20 +36,24 @@ pub(crate) fn reserve(facts: &Snapshot, group: &GroupName, reserved: &[Instance]
             if let Health::Unhealthy(reason) = health::of(device) {
                 return Err(format!("{}: the device at {key} cannot be used: {reason}", instance.id));
             }
-            let first = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
-            for (node, place) in device.nodes.iter().zip(first..) {
-                let part = if node.of_interface.is_none() { "NODE".to_owned() } else { upper(&node.subsystem) };
-                env.numbered(&stem, &part, EnvValue::NodePath(place));
+            let rule = rules::allowing(rules, device, facts)
+                .ok_or_else(|| format!("{}: no rule offers the device at {key} as it is now", instance.id))?;
+            for (node, grant) in device.nodes.iter().zip(yurt_sdk::nodes::all_of(device)) {
+                if rule.hands_out(node) {
+                    let place = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
+                    let part = if node.of_interface.is_none() { "NODE".to_owned() } else { upper(&node.subsystem) };
+                    env.numbered(&stem, &part, EnvValue::NodePath(place));
+                    nodes.push(grant);
+                }
             }
-            nodes.extend(yurt_sdk::nodes::all_of(device));
-            for network in &device.network {
+            for network in device.network.iter().filter(|_| rule.hands_out_subsystem("net")) {
                 env.numbered(&stem, "NET", EnvValue::Text(network.name.clone()));
             }
             env.numbered(&stem, "PORT", EnvValue::Text(device.key.clone()));
             if let Some(serial) = device.serial.as_ref().filter(|serial| !serial.text.contains(EXPANDED)) {
                 env.numbered(&stem, "SERIAL", EnvValue::Text(serial.text.clone()));
             }
-            manifest.devices.push(Device::of(&instance.id, device));
+            manifest.devices.push(Device::of(&instance.id, device, rule));
         }
     }
     if let Some(first) = reserved.first() {
@@ -131,8 +141,8 @@ struct Node<'a> {
 }
 
 impl<'a> Device<'a> {
-    fn of(id: &'a str, device: &'a UsbDevice) -> Self {
-        let nodes = device.nodes.iter().map(|node| Node {
+    fn of(id: &'a str, device: &'a UsbDevice, rule: &Rule) -> Self {
+        let nodes = device.nodes.iter().filter(|node| rule.hands_out(node)).map(|node| Node {
             path: &node.path,
             kind: match node.kind {
                 NodeKind::Character => "character",
@@ -152,7 +162,12 @@ impl<'a> Device<'a> {
             product: device.product.as_ref().map(|label| label.text.as_str()),
             serial: device.serial.as_ref().map(|label| label.text.as_str()),
             nodes: nodes.collect(),
-            network: device.network.iter().map(|network| network.name.as_str()).collect(),
+            network: device
+                .network
+                .iter()
+                .filter(|_| rule.hands_out_subsystem("net"))
+                .map(|network| network.name.as_str())
+                .collect(),
         }
     }
 }

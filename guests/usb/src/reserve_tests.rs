@@ -13,7 +13,7 @@ fn instance(id: &str, key: &str) -> Instance {
 }
 
 fn reserve(facts: &Snapshot, reserved: &[Instance]) -> Result<Reservation, String> {
-    testing::reserve::<DefaultPolicy>("{}", facts, &group(), reserved)
+    testing::reserve::<DefaultPolicy>(r#"{"rule":[{}]}"#, facts, &group(), reserved)
 }
 
 /// The variable as the task sees it.
@@ -131,4 +131,40 @@ fn a_manifest_too_long_for_a_variable_is_left_out_and_the_devices_are_not() {
     assert_eq!(reservation.nodes.len(), 3 * 99);
     assert!(!reservation.env.iter().any(|env| env.name.contains("MANIFEST")));
     assert_eq!(testing::logged().len(), 1);
+}
+
+#[test]
+fn a_rule_says_which_nodes_are_handed_out() {
+    let facts = snapshot([modem("1-1.4")]);
+    let by = |nodes: &str| {
+        let config = format!(r#"{{"rule":[{{"vendor":"0x12f7","nodes":{nodes}}}]}}"#);
+        testing::reserve::<DefaultPolicy>(&config, &facts, &group(), &[instance("sn-a", "1-1.4")]).unwrap()
+    };
+    let paths = |reservation: &Reservation| -> Vec<String> {
+        let path = |node: u32| facts.devices[0].nodes[node as usize].path.clone();
+        reservation.nodes.iter().map(|grant| path(grant.node)).collect()
+    };
+    let ttys = by(r#"["tty"]"#);
+    assert_eq!(paths(&ttys), ["/dev/ttyACM0", "/dev/ttyACM1"]);
+    assert_eq!(env(&ttys, &facts, "YURT_USB_SN_A_TTY_2").as_deref(), Some("/dev/ttyACM1"));
+    assert_eq!(env(&ttys, &facts, "YURT_USB_SN_A_NODE"), None);
+    assert_eq!(env(&ttys, &facts, "YURT_USB_SN_A_NET"), None);
+    let manifest = env(&ttys, &facts, "YURT_USB_MANIFEST_SN_A").unwrap();
+    assert!(
+        manifest.contains("ttyACM1") && !manifest.contains("/dev/bus") && !manifest.contains("wwan0"),
+        "{manifest}"
+    );
+
+    let raw = by(r#"["usb","net"]"#);
+    assert_eq!(raw.nodes.len(), 1);
+    assert_eq!(env(&raw, &facts, "YURT_USB_SN_A_NET").as_deref(), Some("wwan0"));
+    assert!(env(&raw, &facts, "YURT_USB_SN_A_NODE").is_some());
+}
+
+#[test]
+fn what_no_rule_offers_any_more_is_not_handed_out() {
+    let facts = snapshot([modem("1-1.4")]);
+    let config = r#"{"rule":[{"vendor":"0x12f7","driver":"option"}]}"#;
+    let why = testing::reserve::<DefaultPolicy>(config, &facts, &group(), &[instance("sn-a", "1-1.4")]).unwrap_err();
+    assert_eq!(why, "sn-a: no rule offers the device at 1-1.4 as it is now");
 }
