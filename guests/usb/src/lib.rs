@@ -67,9 +67,10 @@ impl UsbPolicy for DefaultPolicy {
         for device in &facts.devices {
             let Some(place) = rules::deciding(&settings.rules, device, facts) else { continue };
             used.get_mut(place).into_iter().for_each(|used| *used = true);
-            offered.extend(
-                settings.rules.get(place).filter(|rule| rule.action == Action::Allow).map(|rule| (device, rule)),
-            );
+            if let Some(rule) = settings.rules.get(place).filter(|rule| rule.action == Action::Allow) {
+                // In whatever order they came, the same one has the first claim to an id.
+                offered.insert(offered.partition_point(|(other, _)| other.key <= device.key), (device, rule));
+            }
         }
         let idle = say_idle(&used, config.rules(), memory.idle);
         let (ids, given_ids) = ids::assign(&offered, memory.ids);

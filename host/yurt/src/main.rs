@@ -21,6 +21,8 @@ mod offer;
 mod pin;
 mod places;
 mod plugin;
+#[cfg(test)]
+mod policy_tests;
 mod record;
 mod reserve;
 mod statistics;
