@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use tonic::Code;
 use yurt_conformance::place::Place;
+use yurt_nomad::attribute::Value;
 use yurt_nomad::device::Reservation;
 use yurt_usb::sim::models;
 
@@ -44,6 +45,31 @@ async fn a_task_gets_the_nodes_of_its_device_and_of_no_other() {
     // Two device blocks of one task: nothing of one overwrites the other's.
     let names = |reservation: &Reservation| reservation.envs.keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(names(&adapter).intersection(&names(&key)).count(), 0);
+}
+
+#[tokio::test]
+async fn a_rule_finds_devices_by_what_the_kernel_knows_and_says_which_nodes_a_task_gets() {
+    let place = Place::new();
+    let bus = place.bus();
+    bus.plug("1-1", &models::hub(4)).unwrap();
+    bus.plug("1-1.2", &models::cp2102()).unwrap();
+    bus.plug("1-2", &models::memory_stick()).unwrap();
+    let config = r#"rule {
+        behind = "1-1"
+        driver = "cp210*"
+        nodes = ["tty"]
+        attributes {
+            rack = "b2"
+        }
+    }"#;
+    let mut launched = serving(&place, config).await;
+    let mut offers = launched.device.fingerprint().await.unwrap();
+    let offered = until(&mut offers, |groups| !ids(groups).is_empty()).await;
+    let [group] = offered.as_slice() else { panic!("{offered:?}") };
+    assert_eq!(group.attributes["rack"].value, Value::Text("b2".into()));
+    let id = group.instances[0].id.clone();
+    let reservation = launched.device.reserve(vec![id]).await.unwrap();
+    assert_eq!(host_paths(&reservation), ["/dev/ttyUSB0"]);
 }
 
 #[tokio::test]
