@@ -7,6 +7,8 @@ mod check;
 mod choice;
 mod cli;
 mod convert;
+#[cfg(test)]
+mod corpus_tests;
 mod device_plugin;
 mod device_side;
 mod diagnostics;
