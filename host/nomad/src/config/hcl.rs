@@ -28,6 +28,28 @@ pub fn from_hcl(text: &str, file: &str, spec: &Spec) -> Result<Value, ConfigErro
     result.map_err(|fault| placed(text, file, &fault))
 }
 
+/// The configuration of one plugin in an agent's file, `plugin "NAME" { config { … } }`; whatever else stands there is left alone. None: it
+/// has no such stanza. One without `config` is an empty one.
+///
+/// # Errors
+/// As [`from_hcl`], and two stanzas of the name.
+pub fn from_agent_file(text: &str, file: &str, plugin: &str, spec: &Spec) -> Result<Option<Value>, ConfigError> {
+    let label = ["name".to_owned()];
+    let result = hcl::body(text).and_then(|parsed| Content::read(&parsed, 0)).and_then(|content| {
+        let stanzas = content.blocks("plugin", &label)?;
+        let mut ours = stanzas.iter().filter(|found| found.labels.iter().eq([plugin]));
+        let (Some(stanza), second) = (ours.next(), ours.next()) else { return Ok(None) };
+        if let Some(second) = second {
+            return Err(Fault::new(second.content.at, format!("the stanza plugin {plugin:?} may stand here once")));
+        }
+        match once("config", false, &stanza.content)? {
+            Some(config) => body(spec, &config.content).map(Some),
+            None => body(spec, &Content::read(&hcl::body("")?, stanza.content.at)?).map(Some),
+        }
+    });
+    result.map_err(|fault| placed(text, file, &fault))
+}
+
 /// The same for a text that is laid over a configuration: what stands in it counts, at the top level as a whole (a key, or all blocks of
 /// a name), and for the rest `below`, a value of the same schema. So nothing is required of the text alone.
 ///

@@ -15,7 +15,7 @@ mod normal;
 mod written;
 
 pub(crate) use convert::{Strictness, converted};
-pub use hcl::{from_hcl, laid_over, place_of};
+pub use hcl::{from_agent_file, from_hcl, laid_over, place_of};
 pub use msgpack::{from_msgpack, to_msgpack};
 
 /// Most keys or blocks in one place. Each costs all keys of its schema, even one of a single byte.

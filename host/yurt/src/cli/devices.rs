@@ -129,7 +129,7 @@ fn line(out: &Out, device: &Device) -> String {
 }
 
 /// Maker and product as people know them: the table's names, else the device's own.
-fn title(device: &Device) -> String {
+pub(super) fn title(device: &Device) -> String {
     let own = |label: &Option<yurt_usb::facts::Label>| label.as_ref().map(|label| label.text.clone());
     let vendor = device.vendor_name.clone().or_else(|| own(&device.manufacturer));
     let product = own(&device.product).or_else(|| device.product_name.clone());

@@ -2,6 +2,7 @@
 
 mod demo;
 mod devices;
+mod explain;
 mod guest;
 mod install;
 mod simulate;
@@ -29,6 +30,8 @@ enum Verb {
     Demo(demo::Arguments),
     /// Show the USB devices of this machine as a policy sees them
     Devices(devices::Arguments),
+    /// Say of one device what is known, what becomes of it, and how a job asks for it
+    Explain(explain::Arguments),
     /// Link this binary into an agent's plugin directory and print the stanza for its configuration
     Install(install::Arguments),
     /// Look at guests: WebAssembly components that decide
@@ -44,6 +47,7 @@ pub(crate) fn run() -> ExitCode {
     let outcome = match CommandLine::parse().verb {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Devices(arguments) => devices::run(&arguments),
+        Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Install(arguments) => install::run(&arguments),
         Verb::Guest(verb) => guest::run(&verb),
         Verb::Simulate(verb) => simulate::run(&verb),

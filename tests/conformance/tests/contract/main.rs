@@ -5,6 +5,7 @@
 mod agents;
 mod configuration;
 mod ending;
+mod explain;
 mod fingerprint;
 mod guests;
 mod handshake;
