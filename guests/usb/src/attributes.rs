@@ -54,6 +54,10 @@ pub(crate) fn of(devices: &[&UsbDevice], rules: &[&Rule], instances: &[Instance]
     let members = Members(devices);
     let mut ids = Vec::new();
     distinct(&mut ids, instances.iter().map(|instance| instance.id.clone()).collect());
+    let mut nodes = Vec::new();
+    for (device, rule) in devices.iter().zip(rules) {
+        distinct(&mut nodes, kinds_of_nodes(device, rule));
+    }
     let texts: [(&str, Vec<String>); 16] = [
         ("class_codes", members.texts(|d| classes::of(d).into_iter().map(classes::triple).collect())),
         ("classes", members.texts(|d| classes::of(d).into_iter().map(|codes| classes::name(codes.base)).collect())),
@@ -62,7 +66,7 @@ pub(crate) fn of(devices: &[&UsbDevice], rules: &[&Rule], instances: &[Instance]
         ("drivers", members.texts(|d| d.interfaces.iter().filter_map(|i| i.driver.clone()).collect())),
         ("ids", ids),
         ("manufacturer", members.texts(|d| label(d.manufacturer.as_ref()))),
-        ("nodes", members.texts(kinds_of_nodes)),
+        ("nodes", nodes),
         ("ports", members.texts(|d| vec![d.key.clone()])),
         ("product", members.texts(|d| label(d.product.as_ref()))),
         ("product_id", members.texts(|d| vec![format!("0x{:04x}", d.product_id)])),
@@ -165,10 +169,10 @@ fn label(label: Option<&Label>) -> Vec<String> {
 }
 
 /// Which kinds of node a task gets besides the usbfs node: `block`, `tty`, `hidraw`; `net` for a network interface, which has none.
-fn kinds_of_nodes(device: &UsbDevice) -> Vec<String> {
-    let mut kinds: Vec<String> =
-        device.nodes.iter().filter(|node| node.of_interface.is_some()).map(|node| node.subsystem.clone()).collect();
-    if !device.network.is_empty() {
+fn kinds_of_nodes(device: &UsbDevice, rule: &Rule) -> Vec<String> {
+    let nodes = device.nodes.iter().filter(|node| node.of_interface.is_some() && rule.hands_out(node));
+    let mut kinds: Vec<String> = nodes.map(|node| node.subsystem.clone()).collect();
+    if !device.network.is_empty() && rule.hands_out_subsystem("net") {
         kinds.push("net".into());
     }
     kinds

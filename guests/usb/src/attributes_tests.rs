@@ -161,6 +161,18 @@ fn a_list_of_many_members_is_cut_between_values_and_still_changes_with_each_of_t
 }
 
 #[test]
+fn nodes_are_those_that_a_task_gets() {
+    let by = |nodes: &str| {
+        let config = format!(r#"{{"rule":[{{"nodes":[{nodes}]}}]}}"#);
+        let facts = snapshot([stick("1-1.4").serial("A", SerialQuality::Unique)]);
+        value(&testing::group::<DefaultPolicy>(&config, &facts).unwrap().groups.remove(0), "nodes")
+    };
+    assert_eq!(by("\"hidraw\""), text("hidraw"));
+    assert_eq!(by("\"hidraw\",\"block\",\"usb\""), text("block,hidraw"));
+    assert_eq!(by("\"usb\""), None);
+}
+
+#[test]
 fn a_rule_adds_attributes_and_never_one_that_every_group_has() {
     let config = r#"{"rule":[{"port":"1-1.4","group":"all","vendor_name":"lab","attributes":{"rack":"b2","row":"one"}},
         {"group":"all","vendor_name":"lab","attributes":{"rack":"a1"}}]}"#;

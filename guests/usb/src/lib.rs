@@ -36,9 +36,9 @@ pub struct Memory {
     ids: Vec<ids::Given>,
     #[serde(default)]
     names: Vec<names::Given>,
-    /// Rules by place that were said to decide about nothing.
+    /// Check sums of rules that were said to decide about nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    idle: Vec<usize>,
+    idle: Vec<u32>,
 }
 
 impl UsbPolicy for DefaultPolicy {
@@ -72,7 +72,7 @@ impl UsbPolicy for DefaultPolicy {
                 offered.insert(offered.partition_point(|(other, _)| other.key <= device.key), (device, rule));
             }
         }
-        let idle = say_idle(&used, config.rules(), memory.idle);
+        let idle = say_idle(settings.rules.get(..config.rules()).unwrap_or_default(), &used, memory.idle);
         let (ids, given_ids) = ids::assign(&offered, memory.ids);
         let (names, given_names) = names::assign(&offered, &settings.rules, memory.names);
 
@@ -112,13 +112,16 @@ impl UsbPolicy for DefaultPolicy {
 }
 
 /// Says once of a rule that it decides about no device: a typing error that no check can see, or a device that is not there yet.
-fn say_idle(used: &[bool], given: usize, said: Vec<usize>) -> Vec<usize> {
-    let idle: Vec<usize> =
-        used.iter().take(given).enumerate().filter(|(_, used)| !**used).map(|(place, _)| place).take(IDLE).collect();
-    for place in idle.iter().filter(|place| !said.contains(place)) {
-        yurt_sdk::info!("rule[{place}] decides about no device that is here");
+fn say_idle(rules: &[Rule], used: &[bool], mut said: Vec<u32>) -> Vec<u32> {
+    let sums: Vec<u32> = rules.iter().map(|rule| ids::check_sum(&format!("{rule:?}"))).collect();
+    said.retain(|sum| sums.contains(sum));
+    for (place, (sum, used)) in sums.iter().zip(used).enumerate() {
+        if !used && !said.contains(sum) && said.len() < IDLE {
+            yurt_sdk::info!("rule[{place}] decides about no device that is here");
+            said.push(*sum);
+        }
     }
-    idle
+    said
 }
 
 /// A group while its members are being found.

@@ -110,11 +110,14 @@ fn a_rule_that_decides_about_nothing_is_said_once() {
     assert_eq!(said(), ["rule[0] decides about no device that is here"]);
     let again = testing::group_again::<DefaultPolicy>(config, &facts, first.memory).unwrap();
     assert_eq!(said(), Vec::<String>::new());
-    // It finds one and loses it.
+    // It finds one and loses it: that was no typing error.
     let mut found = bus();
     found.devices[3].interfaces[0].driver = Some("option".into());
     let found = testing::group_again::<DefaultPolicy>(config, &found, again.memory).unwrap();
-    drop(said());
-    testing::group_again::<DefaultPolicy>(config, &facts, found.memory).unwrap();
+    let lost = testing::group_again::<DefaultPolicy>(config, &facts, found.memory).unwrap();
+    assert_eq!(said(), Vec::<String>::new());
+    // Another rule in its place is another one.
+    let other = config.replace("option", "qcserial");
+    testing::group_again::<DefaultPolicy>(&other, &facts, lost.memory).unwrap();
     assert_eq!(said(), ["rule[0] decides about no device that is here"]);
 }

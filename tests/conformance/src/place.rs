@@ -191,8 +191,9 @@ impl Workshop {
 /// A directory below cargo's own for what is of use to the next run, too.
 pub(crate) fn workshops() -> PathBuf {
     let program = std::env::current_exe().expect("this program's path");
-    // target/debug/deps/<program>
-    program.ancestors().nth(3).expect("cargo's layout").join("tmp/conformance")
+    // target/debug/deps/<test>, target/release/<bench>
+    let profile = program.ancestors().skip(1).find(|dir| !dir.ends_with("deps")).expect("cargo's layout");
+    profile.parent().expect("cargo's layout").join("tmp/conformance")
 }
 
 /// The same directories and files with the same modes.
