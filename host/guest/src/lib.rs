@@ -68,7 +68,7 @@ pub use policy::UsbPolicy;
 pub use question::{Answer, Called, Observer, Question};
 pub use receipt::Receipt;
 pub use runtime::{FirstTier, Options, Runtime};
-pub use source::{CURRENT, Source, read_trusted};
+pub use source::{CURRENT, Component, Source, read_trusted};
 pub use tally::{CallTotals, GuestTotals};
 pub use trial::{DriverTrial, Trial};
 pub use worker::{Compiler, take_over};

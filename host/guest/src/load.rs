@@ -79,14 +79,14 @@ impl Runtime {
         let read;
         let bytes: &[u8] = match source {
             Source::Embedded { bytes, .. } => bytes,
-            Source::Read { bytes, .. } => bytes,
+            Source::Read(component) => component.bytes(),
             Source::File(path) => {
                 (_, read) = source::read(path, &shared.trusted_uids, limits.component)?;
                 &read
             }
         };
         found.size = Some(bytes.len());
-        let digest = digest(bytes);
+        let digest = source.digest().unwrap_or_else(|| digest(bytes));
         found.digest = Some(digest.clone());
 
         *stage = Stage::Component;

@@ -31,12 +31,27 @@ pub enum Source {
     /// directory of versions.
     File(PathBuf),
     /// A file that was read and found trustworthy already: see [`Runtime::read`].
-    Read {
-        /// Where it was read: of a directory of versions, the version.
-        path: PathBuf,
-        /// The component.
-        bytes: Arc<[u8]>,
-    },
+    Read(Component),
+}
+
+/// A component's bytes as they were read once, with their digest, which is made once, too.
+#[derive(Debug, Clone)]
+pub struct Component {
+    path: PathBuf,
+    bytes: Arc<[u8]>,
+    digest: Arc<str>,
+}
+
+impl Component {
+    /// `path`: where it was read; of a directory of versions, the version.
+    pub fn new(path: PathBuf, bytes: Vec<u8>) -> Component {
+        Component { path, digest: digest(&bytes).into(), bytes: bytes.into() }
+    }
+
+    /// The whole file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Source {
@@ -44,7 +59,7 @@ impl Source {
     pub fn origin(&self) -> String {
         match self {
             Source::Embedded { name, .. } => (*name).to_owned(),
-            Source::File(path) | Source::Read { path, .. } => path.display().to_string(),
+            Source::File(path) | Source::Read(Component { path, .. }) => path.display().to_string(),
         }
     }
 }
@@ -57,7 +72,7 @@ impl Runtime {
     pub fn read(&self, source: &Source) -> Result<Source, LoadError> {
         let Source::File(path) = source else { return Ok(source.clone()) };
         match read(path, &self.0.trusted_uids, self.0.limits().component) {
-            Ok((path, bytes)) => Ok(Source::Read { path, bytes: bytes.into() }),
+            Ok((path, bytes)) => Ok(Source::Read(Component::new(path, bytes))),
             Err(cause) => {
                 Err(LoadError { origin: source.origin(), digest: None, stage: Stage::File, cause: Box::new(cause) })
             }
@@ -70,7 +85,7 @@ impl Source {
     pub fn digest(&self) -> Option<String> {
         match self {
             Source::Embedded { bytes, .. } => Some(digest(bytes)),
-            Source::Read { bytes, .. } => Some(digest(bytes)),
+            Source::Read(component) => Some(component.digest.to_string()),
             Source::File(_) => None,
         }
     }

@@ -21,7 +21,7 @@ use crate::{check, choice, convert};
 const CONFIG: &str = r#"{"fingerprint_period":"10s","target_vendor_id":0,"target_product_id":0,"rule":[
     {"class":"hid","action":"deny"},
     {"subsystem":"tty","nodes":["tty"],"attributes":{"rack":"b2"},"group":"console","vendor_name":"lab"},
-    {"behind":"1-*","min_speed":1},
+    {"behind":"1-8","min_speed":1,"group":"shelf","vendor_name":"lab","attributes":{"rack":"a1"}},
     {}]}"#;
 
 static POLICY: LazyLock<UsbPolicy> = LazyLock::new(|| {
@@ -109,24 +109,37 @@ prop_compose! {
     }
 }
 
-/// Each at a port of its own, which is nobody's order.
+/// Each at a port of its own, in nobody's order; some of them behind a hub at 1-8.
 fn plugged() -> impl Strategy<Value = Vec<Device>> {
-    let ports: Vec<(u8, u8)> = (1..3).flat_map(|bus| (1..13).map(move |port| (bus, port))).collect();
+    let bus = |bus: u8| (1..8_u8).map(move |port| (bus, vec![port]));
+    let ports: Vec<(u8, Vec<u8>)> = bus(1).chain(bus(2)).chain((1..8).map(|port| (1, vec![8, port]))).collect();
     let ports = Just(ports).prop_shuffle();
     (vec(device(), 0..16), ports).prop_map(|(devices, ports)| {
-        let placed = devices.into_iter().zip(ports).map(|(mut device, (bus, port))| {
-            device.key = format!("{bus}-{port}");
-            device.parent = Some(format!("usb{bus}"));
-            (device.place.bus, device.place.ports) = (bus, vec![port]);
-            device
-        });
-        placed.collect()
+        devices.into_iter().zip(ports).map(|(device, (bus, ports))| at(device, bus, &ports)).collect()
     })
+}
+
+fn at(mut device: Device, bus: u8, ports: &[u8]) -> Device {
+    let key = |ports: &[u8]| match ports {
+        [] => format!("usb{bus}"),
+        ports => format!("{bus}-{}", ports.iter().map(u8::to_string).collect::<Vec<_>>().join(".")),
+    };
+    device.key = key(ports);
+    device.parent = ports.split_last().map(|(_, above)| key(above));
+    (device.place.bus, device.place.ports) = (bus, ports.to_vec());
+    device
+}
+
+/// The hubs that are always there.
+fn hubs() -> Vec<Device> {
+    let mut hub = Device { is_hub: true, serial: None, ..PLAIN.clone() };
+    hub.codes.base = 9;
+    [(1, &[][..]), (2, &[]), (1, &[8])].map(|(bus, ports)| at(hub.clone(), bus, ports)).into()
 }
 
 /// As the reader would tell of these: in order, serials judged by each other.
 fn facts(devices: &[Device]) -> Snapshot {
-    let mut devices = devices.to_vec();
+    let mut devices = [devices, &hubs()].concat();
     let serials: Vec<_> =
         devices.iter().map(|device| (device.vendor_id, device.product_id, device.serial.clone())).collect();
     for device in &mut devices {
@@ -170,10 +183,15 @@ proptest! {
     }
 
     #[test]
-    fn the_order_in_which_devices_are_told_of_is_nothing_to_their_ids(devices in plugged()) {
+    fn the_order_in_which_devices_are_told_of_is_nothing_to_their_ids(
+        (devices, order) in plugged().prop_flat_map(|devices| {
+            let all: Vec<usize> = (0..devices.len() + hubs().len()).collect();
+            (Just(devices), Just(all).prop_shuffle())
+        })
+    ) {
         let first = facts(&devices);
-        let mut other = first.clone();
-        other.devices.reverse();
+        let shuffled = order.iter().map(|at| Arc::clone(&first.devices[*at])).collect();
+        let other = Snapshot { devices: shuffled, ..first.clone() };
         prop_assert_eq!(ids(&asked(&first, None)), ids(&asked(&other, None)));
     }
 
@@ -217,7 +235,11 @@ proptest! {
         for node in &reservation.nodes {
             prop_assert!(instance.members.contains(&node.member), "{}", node.member);
             let member = check::find(&facts, &node.member).unwrap();
-            prop_assert!(member.nodes.get(usize::try_from(node.node).unwrap()).is_some());
+            let granted = member.nodes.get(usize::try_from(node.node).unwrap());
+            prop_assert!(granted.is_some());
+            if group.name.name == "console" {
+                prop_assert_eq!(granted.map(|node| node.subsystem.as_str()), Some("tty"));
+            }
         }
         for env in &reservation.env {
             if let wit::EnvValue::NodePath(at) = env.value {
@@ -225,4 +247,20 @@ proptest! {
             }
         }
     }
+}
+
+/// The properties are about these rules, so each of them has to decide about something.
+#[test]
+fn each_rule_of_the_properties_finds_its_devices() {
+    let of = |change: &dyn Fn(&mut Device), bus, ports: &[u8]| {
+        let mut device = at(PLAIN.clone(), bus, ports);
+        change(&mut device);
+        let groups = asked(&facts(&[device]), None).groups;
+        groups.into_iter().map(|group| group.name.name).collect::<Vec<_>>()
+    };
+    let raw = |device: &mut Device| device.nodes.truncate(1);
+    assert_eq!(of(&|device| device.interfaces[0].codes.base = 3, 1, &[1]), Vec::<String>::new());
+    assert_eq!(of(&|_| {}, 1, &[8, 1]), ["console"]);
+    assert_eq!(of(&raw, 1, &[8, 1]), ["shelf"]);
+    assert!(!["shelf", "console"].contains(&of(&raw, 1, &[1])[0].as_str()));
 }

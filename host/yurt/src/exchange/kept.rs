@@ -92,11 +92,11 @@ impl Kept {
 
     /// This guest serves, and may at the next start. One that is built in is there anyway.
     pub(crate) fn serves(&self, source: &Source, digest: &str) {
-        let Source::Read { bytes, .. } = source else { return };
+        let Source::Read(component) = source else { return };
         let there = self.has(digest);
         self.change(|state| state.served = Some(digest.to_owned()));
         if !there {
-            let kept = places::replace(&self.places.last_good_guest(), bytes);
+            let kept = places::replace(&self.places.last_good_guest(), component.bytes());
             if kept.is_ok() {
                 self.change(|state| state.kept = Some(digest.to_owned()));
             }
@@ -176,6 +176,8 @@ fn said(what: &str, outcome: io::Result<()>) {
 
 #[cfg(test)]
 mod tests {
+    use yurt_guest::Component;
+
     use super::*;
 
     fn kept(dir: &Path) -> Kept {
@@ -200,7 +202,7 @@ mod tests {
         let kept = kept(dir.path());
         kept.wait_for_approval(true);
         assert_eq!(kept.objection("aa"), None, "the first is as the operator put it there");
-        let source = Source::Read { path: "/x.wasm".into(), bytes: Arc::from(*b"wasm") };
+        let source = Source::Read(Component::new("/x.wasm".into(), b"wasm".to_vec()));
         let digest = source.digest().unwrap();
         kept.serves(&source, &digest);
         assert_eq!(std::fs::read(kept.places.last_good_guest()).unwrap(), b"wasm");
@@ -214,7 +216,7 @@ mod tests {
     fn a_pin_speaks_against_another_guest_only_while_the_pinned_one_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let kept = kept(dir.path());
-        let source = Source::Read { path: "/x.wasm".into(), bytes: Arc::from(*b"wasm") };
+        let source = Source::Read(Component::new("/x.wasm".into(), b"wasm".to_vec()));
         kept.pin(Some("aa"));
         assert_eq!(kept.objection("bb"), None, "who else would describe the plugin");
         kept.serves(&source, "aa");

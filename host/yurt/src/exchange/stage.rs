@@ -83,7 +83,7 @@ impl Known {
     fn still_is(&self, source: &Source) -> bool {
         match source {
             Source::File(path) => self.stamp.0.is_some() && self.stamp == Stamp::of(path),
-            Source::Embedded { .. } | Source::Read { .. } => true,
+            Source::Embedded { .. } | Source::Read(_) => true,
         }
     }
 }
