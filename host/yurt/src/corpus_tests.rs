@@ -18,7 +18,7 @@ const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/corpus");
 /// Everything that is no hub.
 const CONFIG: &str = r#"{"fingerprint_period":"10s","target_vendor_id":0,"target_product_id":0,"rule":[{}]}"#;
 /// Ports of a root hub here.
-const PORTS: u8 = 30;
+const PORTS: u32 = 30;
 
 #[test]
 fn what_people_have_is_offered_as_it_was() {
@@ -27,12 +27,32 @@ fn what_people_have_is_offered_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let roots = Roots::simulated(dir.path());
     let bus = Bus::create(&roots).unwrap();
-    for (number, model) in devices.iter().enumerate() {
-        let (root, port) = (number / usize::from(PORTS) + 1, number % usize::from(PORTS) + 1);
-        if port == 1 {
-            bus.plug(&format!("usb{root}"), &models::root_hub(PORTS)).unwrap();
+    // Where the last device of each depth is, and how many hang there already.
+    let mut places: Vec<(String, u8)> = Vec::new();
+    let mut roots_used = 0;
+    for device in &devices {
+        places.truncate(device.depth);
+        let port = match places.last_mut() {
+            Some((hub, used)) => {
+                *used += 1;
+                format!("{hub}.{used}")
+            }
+            None => {
+                let (root, port) = (roots_used / PORTS + 1, roots_used % PORTS + 1);
+                if port == 1 {
+                    bus.plug(&format!("usb{root}"), &models::root_hub(30)).unwrap();
+                }
+                roots_used += 1;
+                format!("{root}-{port}")
+            }
+        };
+        bus.plug(&port, &device.model).unwrap();
+        match device.matter {
+            Some("unauthorised") => bus.set_attribute(&port, "authorized", "0\n").unwrap(),
+            Some("unconfigured") => bus.set_attribute(&port, "bConfigurationValue", "\n").unwrap(),
+            _ => {}
         }
-        bus.plug(&format!("{root}-{port}"), model).unwrap();
+        places.push((port, 0));
     }
     let facts = scan(&roots);
     let answer = policy().group(CONFIG, &convert::snapshot(&facts), None).unwrap().unwrap();
@@ -90,16 +110,33 @@ fn policy() -> UsbPolicy {
     runtime.open(&choice::built_in("usb", false).unwrap()).unwrap().activate(&Trial { config: CONFIG }).unwrap()
 }
 
-fn devices() -> Vec<Model> {
+/// A line of the file.
+#[derive(Clone)]
+struct Listed {
+    model: Model,
+    /// Hubs of the file above it.
+    depth: usize,
+    /// What is the matter with it.
+    matter: Option<&'static str>,
+}
+
+fn devices() -> Vec<Listed> {
     let text = fs::read_to_string(Path::new(CORPUS).join("devices.txt")).unwrap();
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.flat_map(|line| read(line).unwrap_or_else(|| panic!("{line}"))).collect()
 }
 
-fn read(line: &str) -> Option<Vec<Model>> {
+fn read(line: &str) -> Option<Vec<Listed>> {
+    let depth = line.chars().take_while(|c| *c == '>').count();
+    let line = line.trim_start_matches('>').trim_start();
     let (count, line) = line.strip_prefix("×2 ").map_or((1, line), |line| (2, line));
     let [head, manufacturer, product, serial, interfaces] = line.splitn(5, '|').collect::<Vec<_>>().try_into().ok()?;
-    let [ids, release, speed, class] = head.split_whitespace().collect::<Vec<_>>().try_into().ok()?;
+    let mut head = head.split_whitespace();
+    let [ids, release, speed, class] = [head.next()?, head.next()?, head.next()?, head.next()?];
+    let matter = match head.next() {
+        None => None,
+        Some(given) => Some(["unauthorised", "unconfigured"].into_iter().find(|known| *known == given)?),
+    };
     let (vendor, product_id) = ids.split_once(':')?;
     let hex = |text: &str| u16::from_str_radix(text, 16).ok();
     let codes = codes(class)?;
@@ -120,7 +157,7 @@ fn read(line: &str) -> Option<Vec<Model>> {
         milliamps: 100,
         settings: settings?,
     };
-    Some(vec![model; count])
+    Some(vec![Listed { model, depth, matter }; count])
 }
 
 /// Between the bars stands one blank on each side that is not the device's.
