@@ -23,7 +23,25 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-const RULE: [&str; 9] = ["vendor", "product", "class", "serial", "port", "name", "action", "vendor_name", "group"];
+/// Of a rule, those that are texts.
+const RULE: [&str; 16] = [
+    "vendor",
+    "product",
+    "class",
+    "class_all",
+    "class_none",
+    "driver",
+    "subsystem",
+    "serial",
+    "port",
+    "manufacturer",
+    "name",
+    "behind",
+    "removable",
+    "action",
+    "vendor_name",
+    "group",
+];
 const HOST: [&str; 3] = ["settle", "settle_max", "grace"];
 
 fn is_by_the_schema(config: &Value) {
@@ -32,17 +50,29 @@ fn is_by_the_schema(config: &Value) {
     assert!(top["fingerprint_period"].is_string(), "{config}");
     assert!(top["target_vendor_id"].is_number() && top["target_product_id"].is_number(), "{config}");
     for rule in top["rule"].as_array().expect("a list of rules") {
-        is_of_texts(rule, &RULE);
+        is_of_texts(rule, &RULE, 3);
+        assert!(rule["min_speed"].is_number() || rule["min_speed"].is_null(), "{rule}");
+        assert!(
+            rule["nodes"].is_null() || rule["nodes"].as_array().is_some_and(|all| all.iter().all(is_text)),
+            "{rule}"
+        );
+        let attributes = &rule["attributes"];
+        assert!(attributes.is_null() || attributes.as_object().is_some_and(|all| all.values().all(is_text)), "{rule}");
     }
     if !top["yurt"].is_null() {
-        is_of_texts(&top["yurt"], &HOST);
+        is_of_texts(&top["yurt"], &HOST, 0);
     }
 }
 
-fn is_of_texts(block: &Value, keys: &[&str]) {
+/// And of so many others.
+fn is_of_texts(block: &Value, keys: &[&str], others: usize) {
     let block = block.as_object().expect("a block");
-    assert_eq!(block.len(), keys.len());
+    assert_eq!(block.len(), keys.len() + others);
     for key in keys {
-        assert!(block[*key].is_string() || block[*key].is_null(), "{key} is {}", block[*key]);
+        assert!(is_text(&block[*key]), "{key} is {}", block[*key]);
     }
+}
+
+fn is_text(value: &Value) -> bool {
+    value.is_string() || value.is_null()
 }
