@@ -5,6 +5,8 @@ use std::fmt;
 
 use hcl_edit::expr::{Expression, ObjectKey};
 
+use crate::hcl;
+
 /// Deepest nesting of a type.
 const DEPTH_MAX: usize = 16;
 
@@ -34,8 +36,7 @@ pub enum Type {
 impl Type {
     /// Reads a type expression, `list(object({a = string}))`.
     pub(crate) fn parse(text: &str) -> Result<Type, String> {
-        let expression =
-            text.parse::<Expression>().map_err(|why| format!("{text:?} is not a type: {}", why.message()))?;
+        let expression = hcl::expression(text).map_err(|why| format!("{text:?} is not a type: {}", why.reason))?;
         Type::from_expression(&expression)
     }
 

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use hcl_edit::expr::Expression;
-
 use super::{AT_MAX, Attr, Block, BlockMap, Blocks, REASON_MAX, Spec, SpecError, Type, print};
 use crate::hcl;
 use crate::proto::hclspec as proto;
@@ -137,13 +135,8 @@ fn read(message: Option<&proto::Spec>, key: Option<&str>, at: &str, depth: usize
             Box::new(read(default.default.as_deref(), None, &below(at, "default"), depth)?),
         ),
         Case::Literal(literal) => {
-            let expression = literal.value.parse::<Expression>().map_err(|why| {
-                fault(format!(
-                    "the literal {:?} is no expression: {}",
-                    literal.value,
-                    why.message().replace('\n', "; ")
-                ))
-            })?;
+            let expression = hcl::expression(&literal.value)
+                .map_err(|why| fault(format!("the literal {:?} is no expression: {}", literal.value, why.reason)))?;
             let value = hcl::constant(&expression, 0)
                 .map_err(|why| fault(format!("the literal {:?} is no constant: {}", literal.value, why.reason)))?;
             Spec::Literal(value.into_json())

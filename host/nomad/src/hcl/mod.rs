@@ -1,6 +1,8 @@
 //! HCL as this crate takes it: constants with their places. What would need evaluation (references, functions, operators,
 //! templates) is refused by name, since a plugin's configuration has no variables.
 
+mod nesting;
+
 use hcl_edit::Span;
 use hcl_edit::expr::{Expression, ObjectKey, UnaryOperator};
 use hcl_edit::structure::Body;
@@ -78,7 +80,18 @@ pub(crate) fn body(text: &str) -> Result<Body, Fault> {
     if text.bytes().filter(|byte| matches!(byte, b'=' | b':')).count() > KEYS_MAX {
         return Err(Fault::new(0, format!("it has more than {KEYS_MAX} keys, or `=` and `:` in its texts")));
     }
-    text.parse::<Body>().map_err(|why| Fault::new(why.location().offset(), why.message().replace('\n', "; ")))
+    nesting::check(text)?;
+    text.parse::<Body>().map_err(fault)
+}
+
+/// Parses one expression, of a peer's message.
+pub(crate) fn expression(text: &str) -> Result<Expression, Fault> {
+    nesting::check(text)?;
+    text.parse::<Expression>().map_err(fault)
+}
+
+fn fault(why: hcl_edit::parser::Error) -> Fault {
+    Fault::new(why.location().offset(), why.message().replace('\n', "; "))
 }
 
 /// Line and column of a byte offset, both from 1; the column in characters.
