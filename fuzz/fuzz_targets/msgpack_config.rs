@@ -24,7 +24,8 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 /// Of a rule, those that are texts.
-const RULE: [&str; 16] = [
+const RULE: [&str; 17] = [
+    "expose",
     "vendor",
     "product",
     "class",
@@ -42,7 +43,7 @@ const RULE: [&str; 16] = [
     "vendor_name",
     "group",
 ];
-const HOST: [&str; 3] = ["settle", "settle_max", "grace"];
+const HOST: [&str; 5] = ["settle", "settle_max", "grace", "node_mode", "node_group"];
 
 fn is_by_the_schema(config: &Value) {
     let top = config.as_object().expect("an object");
@@ -50,17 +51,21 @@ fn is_by_the_schema(config: &Value) {
     assert!(top["fingerprint_period"].is_string(), "{config}");
     assert!(top["target_vendor_id"].is_number() && top["target_product_id"].is_number(), "{config}");
     for rule in top["rule"].as_array().expect("a list of rules") {
-        is_of_texts(rule, &RULE, 3);
-        assert!(rule["min_speed"].is_number() || rule["min_speed"].is_null(), "{rule}");
-        assert!(
-            rule["nodes"].is_null() || rule["nodes"].as_array().is_some_and(|all| all.iter().all(is_text)),
-            "{rule}"
-        );
+        is_of_texts(rule, &RULE, 7);
+        for number in ["min_speed", "members", "shares"] {
+            assert!(rule[number].is_number() || rule[number].is_null(), "{rule}");
+        }
+        for list in ["nodes", "unhealthy_if"] {
+            assert!(rule[list].is_null() || rule[list].as_array().is_some_and(|all| all.iter().all(is_text)), "{rule}");
+        }
+        assert!(rule["as_one"].is_boolean() || rule["as_one"].is_null(), "{rule}");
         let attributes = &rule["attributes"];
         assert!(attributes.is_null() || attributes.as_object().is_some_and(|all| all.values().all(is_text)), "{rule}");
     }
     if !top["yurt"].is_null() {
-        is_of_texts(&top["yurt"], &HOST, 0);
+        is_of_texts(&top["yurt"], &HOST, 1);
+        let grants = &top["yurt"]["grants"];
+        assert!(grants.is_null() || grants.as_object().is_some_and(|all| all.len() == 3), "{config}");
     }
 }
 

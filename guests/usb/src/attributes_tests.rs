@@ -133,6 +133,34 @@ fn health_says_why() {
 }
 
 #[test]
+fn a_rule_says_what_else_makes_a_device_unhealthy_or_does_not() {
+    type Change = fn(&mut yurt_sdk::facts::UsbDevice);
+    let table: [(&str, &str, Change); 10] = [
+        (r#""unhealthy_if":["degraded"]"#, "degraded", |d| d.link.degraded = true),
+        (r#""unhealthy_if":["degraded"]"#, "", |d| d.access.over_current = true),
+        (r#""unhealthy_if":[]"#, "", |d| d.nodes[1].in_use = true),
+        (r#""unhealthy_if":["duplicate_serial"]"#, "duplicate serial", |d| d.serial_quality = SerialQuality::Shared),
+        (r#""unhealthy_if":["no_serial"]"#, "no serial number", |d| d.serial_quality = SerialQuality::Placeholder),
+        // Useless is useless.
+        (r#""unhealthy_if":[]"#, "not authorised", |d| d.access.authorised = false),
+        // What a task does not get does not matter to it.
+        (r#""nodes":["hidraw"]"#, "", |d| d.access.openable = false),
+        (r#""nodes":["hidraw"]"#, "", |d| d.nodes[1].in_use = true),
+        (r#""nodes":["usb"]"#, "in use", |d| d.nodes[1].in_use = true),
+        (r#""nodes":["tty","net"]"#, "nothing to hand out: no driver made a node of tty, net", |_| {}),
+    ];
+    for (keys, want, change) in table {
+        let facts = snapshot([stick("1-1").serial("A1", SerialQuality::Unique).with(change)]);
+        let offer = testing::group::<DefaultPolicy>(&format!(r#"{{"rule":[{{{keys}}}]}}"#), &facts).unwrap();
+        match (&offer.groups[0].instances[0].health, want) {
+            (Health::Healthy, "") => {}
+            (Health::Unhealthy(reason), want) if !want.is_empty() && reason.starts_with(want) => {}
+            (other, want) => panic!("{keys}: {want:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn it_asks_to_be_asked_again_after_the_period() {
     let offer = testing::group::<DefaultPolicy>(r#"{"fingerprint_period":"2s","rule":[{}]}"#, &snapshot([])).unwrap();
     assert_eq!(offer.ask_again_milliseconds, Some(2000));

@@ -2,6 +2,7 @@
 //! once, each with the key, the value and what would be right.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 use yurt_sdk::config::{Number, go_duration};
@@ -10,7 +11,8 @@ use yurt_sdk::{Diagnostic, Severity};
 
 use crate::attributes;
 use crate::classes::ClassPattern;
-use crate::rules::{Action, Hub, Rule};
+use crate::health::Conditions;
+use crate::rules::{Action, Expose, Hub, Rule};
 
 /// The configuration as the schema (`config.hcldec`) delivers it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -40,6 +42,11 @@ struct RuleConfig {
     action: Option<String>,
     attributes: Option<BTreeMap<String, String>>,
     nodes: Option<Vec<String>>,
+    expose: Option<String>,
+    as_one: Option<bool>,
+    members: Option<Number>,
+    shares: Option<Number>,
+    unhealthy_if: Option<Vec<String>>,
     vendor_name: Option<String>,
     group: Option<String>,
 }
@@ -54,10 +61,14 @@ pub(crate) struct Settings {
 }
 
 /// 100 ms to 24 h: below, the plugin would do little else; above, a lost event would go unseen for a day.
-const PERIOD_MICROSECONDS: std::ops::RangeInclusive<i64> = 100_000..=86_400_000_000;
+const PERIOD_MICROSECONDS: RangeInclusive<i64> = 100_000..=86_400_000_000;
 /// Of an attribute that a rule adds, in bytes.
 const LONGEST_NAME: usize = 64;
 const LONGEST_VALUE: usize = 256;
+/// Devices in one instance: a bus has 127 addresses.
+const MEMBERS: RangeInclusive<u8> = 1..=127;
+/// Tasks that may have one device. Each share is an instance, of which Nomad and the host take a bounded number.
+const SHARES: RangeInclusive<u8> = 2..=16;
 const DEFAULT_PERIOD_MILLISECONDS: u32 = 10_000;
 
 impl Config {
@@ -184,6 +195,32 @@ impl Findings {
         });
         let attributes = self.attributes(&at("attributes"), given.attributes.as_ref());
         let nodes = given.nodes.as_deref().and_then(|all| self.nodes(&at("nodes"), all));
+        let expose = match given.expose.as_deref() {
+            None | Some("devices") => Expose::Devices,
+            Some("mount") => Expose::Mount,
+            Some("both") => Expose::Both,
+            Some(other) => {
+                let message = format!("expose = \"{other}\": allowed are \"devices\", \"mount\" and \"both\"");
+                self.error(&at("expose"), message, None);
+                Expose::Devices
+            }
+        };
+        let as_one = given.as_one.unwrap_or_default();
+        let members = given.members.as_ref().and_then(|number| self.count(&at("members"), number, MEMBERS));
+        if let (Some(_), false) = (members, as_one) {
+            let hint = Some("as_one = true".into());
+            self.error(&at("members"), "members says how many devices make one, which takes as_one".into(), hint);
+        }
+        let shares = given.shares.as_ref().and_then(|number| self.count(&at("shares"), number, SHARES));
+        let unhealthy_if = match given.unhealthy_if.as_deref().map(Conditions::named) {
+            None => Conditions::default(),
+            Some(Ok(conditions)) => conditions,
+            Some(Err(name)) => {
+                let all = Conditions::NAMES.join(", ");
+                self.error(&at("unhealthy_if"), format!("unhealthy_if has \"{name}\": allowed are {all}"), None);
+                Conditions::default()
+            }
+        };
         let action = match given.action.as_deref() {
             None | Some("allow") => Action::Allow,
             Some("deny") => Action::Deny,
@@ -197,8 +234,15 @@ impl Findings {
         if action == Action::Deny && (vendor_name.is_some() || group.is_some()) {
             self.warn(&format!("rule[{index}]"), "a rule that denies gives no name to a group".into(), None);
         }
-        if action == Action::Deny && (nodes.is_some() || !attributes.is_empty()) {
-            let key = if nodes.is_some() { "nodes" } else { "attributes" };
+        let given_to_none = [
+            ("nodes", nodes.is_some()),
+            ("attributes", !attributes.is_empty()),
+            ("expose", given.expose.is_some()),
+            ("as_one", as_one),
+            ("shares", shares.is_some()),
+            ("unhealthy_if", given.unhealthy_if.is_some()),
+        ];
+        for (key, _) in given_to_none.iter().filter(|(_, given)| *given && action == Action::Deny) {
             self.warn(&at(key), format!("a rule that denies has no {key} to give"), None);
         }
         (self.errors() == before).then_some(Rule {
@@ -219,6 +263,11 @@ impl Findings {
             action,
             attributes,
             nodes,
+            expose,
+            as_one,
+            members: members.map(usize::from),
+            shares,
+            unhealthy_if,
             vendor_name,
             group,
         })
@@ -289,6 +338,19 @@ impl Findings {
         if whole.is_none() {
             let message = format!("min_speed = {given}: allowed is a whole number of Mbit/s, such as 480 or 5000");
             self.error(path, message, None);
+        }
+        whole
+    }
+
+    fn count(&mut self, path: &str, given: &Number, allowed: RangeInclusive<u8>) -> Option<u8> {
+        let whole = match given {
+            Number::Whole(number) => u8::try_from(*number).ok().filter(|number| allowed.contains(number)),
+            Number::Other(_) => None,
+        };
+        if whole.is_none() {
+            let key = path.rsplit('.').next().unwrap_or(path);
+            let (least, most) = (allowed.start(), allowed.end());
+            self.error(path, format!("{key} = {given}: allowed is a whole number from {least} to {most}"), None);
         }
         whole
     }

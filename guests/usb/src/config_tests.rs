@@ -126,8 +126,8 @@ fn every_error_of_every_rule_is_reported_with_its_path() {
 fn the_newer_conditions_say_what_they_allow() {
     let config = r#"{"rule":[
         {"class_all":"disk","driver":"","behind":"1a40:0101","min_speed":"fast","removable":"yes","nodes":["/dev/ttyUSB0"]},
-        {"behind":"","min_speed":0,"nodes":[]},
-        {"action":"deny","nodes":["tty"]}]}"#;
+        {"behind":"","min_speed":0,"nodes":[],"members":4,"shares":1,"expose":"link","unhealthy_if":["busy","tired"]},
+        {"action":"deny","nodes":["tty"],"as_one":true,"members":"many","unhealthy_if":[]}]}"#;
     let lines = said(config);
     let places: Vec<&str> = lines.iter().map(|line| line.split(": ").next().unwrap()).collect();
     assert_eq!(
@@ -142,10 +142,26 @@ fn the_newer_conditions_say_what_they_allow() {
             "error rule[1].behind",
             "error rule[1].min_speed",
             "error rule[1].nodes",
+            "error rule[1].expose",
+            "error rule[1].members",
+            "error rule[1].shares",
+            "error rule[1].unhealthy_if",
+            "error rule[2].members",
             "warning rule[2].nodes",
+            "warning rule[2].as_one",
+            "warning rule[2].unhealthy_if",
         ]
     );
     assert!(lines[2].ends_with("-> \"0x1a40:0x0101\""), "{}", lines[2]);
+    for (line, words) in [
+        (9, "expose = \"link\": allowed are \"devices\", \"mount\" and \"both\""),
+        (10, "members says how many devices make one, which takes as_one -> as_one = true"),
+        (11, "shares = 1: allowed is a whole number from 2 to 16"),
+        (12, "unhealthy_if has \"tired\": allowed are busy, degraded,"),
+        (13, "members = many: allowed is a whole number from 1 to 127"),
+    ] {
+        assert!(lines[line].contains(words), "{}", lines[line]);
+    }
     assert!(lines[3].contains("min_speed = fast: allowed is a whole number of Mbit/s"), "{}", lines[3]);
     assert!(
         lines[5].contains("nodes has \"/dev/ttyUSB0\"") && lines[5].contains("a subsystem, not a path"),
@@ -249,6 +265,9 @@ fn the_schema_declares_exactly_the_keys_that_are_read() {
         "removable",
     ];
     assert_eq!(declared[..conditions.len()], conditions);
-    assert_eq!(declared[conditions.len()..], ["action", "nodes", "vendor_name", "group"]);
+    assert_eq!(
+        declared[conditions.len()..],
+        ["action", "nodes", "expose", "as_one", "members", "shares", "unhealthy_if", "vendor_name", "group"]
+    );
     assert!(schema.contains("block_list \"rule\"") && schema.contains("block_attrs \"attributes\""));
 }

@@ -1,11 +1,12 @@
 //! Yurt's default USB policy: which devices are offered, how they are grouped and named, whether they are well, and what a task gets.
 //!
 //! It is a pure function of the facts that the host read and of the operator's configuration; see `rules.rs` for what is offered,
-//! `names.rs` for the groups, `ids.rs` for the instances, `health.rs`, `attributes.rs`, `reserve.rs` and `stats.rs` for the rest.
+//! `names.rs` for the groups, `units.rs` and `ids.rs` for the instances, `health.rs`, `attributes.rs`, `reserve.rs` and `stats.rs` for the rest.
 
 mod attributes;
 mod classes;
 mod config;
+mod flapping;
 mod glob;
 mod health;
 mod ids;
@@ -13,6 +14,7 @@ mod names;
 mod reserve;
 mod rules;
 mod stats;
+mod units;
 
 use serde::{Deserialize, Serialize};
 use yurt_sdk::facts::{CounterSet, Snapshot, UsbDevice};
@@ -20,7 +22,8 @@ use yurt_sdk::offer::{DeviceGroup, GroupName, Instance, InstanceStats, Reservati
 use yurt_sdk::{Description, Diagnostic, Offer, UsbPolicy};
 
 pub use config::Config;
-use rules::{Action, Rule};
+use flapping::Flapping;
+use rules::Rule;
 
 /// Rules that are remembered to have been said idle.
 const IDLE: usize = 256;
@@ -39,6 +42,8 @@ pub struct Memory {
     /// Check sums of rules that were said to decide about nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     idle: Vec<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    flapping: Vec<flapping::Seen>,
 }
 
 impl UsbPolicy for DefaultPolicy {
@@ -62,37 +67,29 @@ impl UsbPolicy for DefaultPolicy {
         let settings = config.check().0;
         let memory = memory.unwrap_or_default();
 
-        let mut used = vec![false; settings.rules.len()];
-        let mut offered: Vec<(&UsbDevice, &Rule)> = Vec::new();
-        for device in &facts.devices {
-            let Some(place) = rules::deciding(&settings.rules, device, facts) else { continue };
-            used.get_mut(place).into_iter().for_each(|used| *used = true);
-            if let Some(rule) = settings.rules.get(place).filter(|rule| rule.action == Action::Allow) {
-                // In whatever order they came, the same one has the first claim to an id.
-                offered.insert(offered.partition_point(|(other, _)| other.key <= device.key), (device, rule));
-            }
-        }
+        let (units, used) = units::of(&settings.rules, facts);
         let idle = say_idle(settings.rules.get(..config.rules()).unwrap_or_default(), &used, memory.idle);
-        let (ids, given_ids) = ids::assign(&offered, memory.ids);
-        let (names, given_names) = names::assign(&offered, &settings.rules, memory.names);
+        let leads: Vec<(&UsbDevice, &Rule)> = units.iter().map(|unit| (unit.lead, unit.rule)).collect();
+        let (ids, given_ids) = ids::assign(&leads, memory.ids);
+        let (names, given_names) = names::assign(&leads, &settings.rules, memory.names);
+        let flapping = Flapping::seen(&settings.rules, facts, memory.flapping);
 
         let mut groups: Vec<Gathered> = Vec::new();
-        for (((device, rule), id), name) in offered.iter().zip(ids).zip(names) {
-            let instance = Instance { id, members: vec![device.key.clone()], share: None, health: health::of(device) };
-            match groups.iter_mut().find(|group| group.name == name) {
-                Some(group) => {
-                    group.devices.push(device);
-                    group.rules.push(rule);
-                    group.instances.push(instance);
-                }
-                None => {
-                    groups.push(Gathered { name, devices: vec![device], rules: vec![rule], instances: vec![instance] });
-                }
+        for ((unit, id), name) in units.iter().zip(ids).zip(names) {
+            let at = groups.iter().position(|group| group.name == name).unwrap_or(groups.len());
+            if at == groups.len() {
+                groups.push(Gathered { name, devices: Vec::new(), rules: Vec::new(), instances: Vec::new() });
             }
+            let Some(group) = groups.get_mut(at) else { continue };
+            for (device, rule) in &unit.members {
+                group.devices.push(device);
+                group.rules.push(rule);
+            }
+            group.instances.extend(unit.instances(id, &flapping));
         }
         Ok(Offer {
             groups: groups.into_iter().map(Gathered::finish).collect(),
-            memory: Some(Memory { ids: given_ids, names: given_names, idle }),
+            memory: Some(Memory { ids: given_ids, names: given_names, idle, flapping: flapping.into_memory() }),
             ask_again_milliseconds: Some(settings.period_milliseconds),
         })
     }

@@ -2,14 +2,15 @@
 //!
 //! Nomad merges the variables of all `device` blocks of a task, the last one wins, so their names are made from the ids, which are
 //! unique on a node: `YURT_USB_SN_4C530001_NODE`. Two variables are named after the group: `YURT_USB_<VENDOR>_<GROUP>_IDS`, which a job
-//! can know beforehand and from which the others follow, and `…_MANIFEST_<first id>`, everything as JSON.
+//! can know beforehand and from which the others follow, and `…_MANIFEST_<first id>`, everything as JSON. Where a rule mounts a
+//! directory, `…_DIR` is it and the paths of nodes lie in it, with a `manifest.json` that follows the device, as the variable cannot.
 
 use serde::Serialize;
 use yurt_sdk::facts::{NodeKind, Snapshot, UsbDevice};
-use yurt_sdk::offer::{EnvValue, GrantedEnv, GroupName, Health, Instance, NodeGrant, Reservation};
+use yurt_sdk::offer::{EnvValue, GrantedEnv, GroupName, Instance, MountGrant, NodeGrant, Reservation};
 
 use crate::health;
-use crate::rules::{self, Rule};
+use crate::rules::{self, Expose, Rule};
 
 /// Nomad puts a value of the node in the place of `${…}` and knows no way to write it otherwise.
 const EXPANDED: &str = "${";
@@ -26,18 +27,21 @@ pub(crate) fn reserve(
 ) -> Result<Reservation, String> {
     let mut env = Variables::default();
     let mut nodes: Vec<NodeGrant> = Vec::new();
+    let mut mounts: Vec<MountGrant> = Vec::new();
     let mut manifest =
         Manifest { version: 1, group: format!("{}/{}/{}", group.vendor, group.kind, group.name), devices: Vec::new() };
     for instance in reserved {
         let stem = env.stem(&instance.id);
+        let mut expose = None;
         for key in &instance.members {
             let device = facts.devices.iter().find(|device| device.key == *key);
             let device = device.ok_or_else(|| format!("{}: the device at {key} is gone", instance.id))?;
-            if let Health::Unhealthy(reason) = health::of(device) {
-                return Err(format!("{}: the device at {key} cannot be used: {reason}", instance.id));
-            }
             let rule = rules::allowing(rules, device, facts)
                 .ok_or_else(|| format!("{}: no rule offers the device at {key} as it is now", instance.id))?;
+            if let Some(reason) = health::reason(device, rule) {
+                return Err(format!("{}: the device at {key} cannot be used: {reason}", instance.id));
+            }
+            expose.get_or_insert(rule.expose);
             for (node, grant) in device.nodes.iter().zip(yurt_sdk::nodes::all_of(device)) {
                 if rule.hands_out(node) {
                     let place = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
@@ -55,6 +59,12 @@ pub(crate) fn reserve(
             }
             manifest.devices.push(Device::of(&instance.id, device, rule));
         }
+        if let Some(expose @ (Expose::Mount | Expose::Both)) = expose {
+            let place = u32::try_from(mounts.len()).unwrap_or(u32::MAX);
+            env.numbered(&stem, "DIR", EnvValue::MountPath(place));
+            let (instance_id, devices) = (instance.id.clone(), expose == Expose::Both);
+            mounts.push(MountGrant { instance_id, task_path: None, read_only: true, devices });
+        }
     }
     if let Some(first) = reserved.first() {
         let ids: Vec<&str> = reserved.iter().map(|instance| instance.id.as_str()).collect();
@@ -68,7 +78,7 @@ pub(crate) fn reserve(
             yurt_sdk::warn!("no manifest for {}: it would have {} bytes", first.id, text.len());
         }
     }
-    Ok(Reservation { env: env.all, nodes, mounts: Vec::new() })
+    Ok(Reservation { env: env.all, nodes, mounts })
 }
 
 #[derive(Default)]
@@ -131,7 +141,7 @@ struct Device<'a> {
 
 #[derive(Serialize)]
 struct Node<'a> {
-    /// In the task, which is the same as on the host.
+    /// Below `/dev`, at the time of the reservation: in the task, where it got devices, the same as on the host.
     path: &'a str,
     kind: &'static str,
     subsystem: &'a str,

@@ -25,7 +25,7 @@ fn env(reservation: &Reservation, facts: &Snapshot, name: &str) -> Option<String
             let grant = &reservation.nodes[*place as usize];
             facts.devices.iter().find(|d| d.key == grant.member).unwrap().nodes[grant.node as usize].path.clone()
         }
-        EnvValue::MountPath(_) => panic!("no mounts are granted"),
+        EnvValue::MountPath(place) => format!("mount {place}"),
     })
 }
 
@@ -167,4 +167,20 @@ fn what_no_rule_offers_any_more_is_not_handed_out() {
     let config = r#"{"rule":[{"vendor":"0x12f7","driver":"option"}]}"#;
     let why = testing::reserve::<DefaultPolicy>(config, &facts, &group(), &[instance("sn-a", "1-1.4")]).unwrap_err();
     assert_eq!(why, "sn-a: no rule offers the device at 1-1.4 as it is now");
+}
+
+#[test]
+fn a_rule_may_mount_a_directory_instead_of_devices_or_beside_them() {
+    let facts = snapshot([modem("1-1.4"), modem("1-1.5")]);
+    for (expose, devices) in [("mount", false), ("both", true)] {
+        let config = format!(r#"{{"rule":[{{"port":"1-1.4"}},{{"expose":"{expose}"}}]}}"#);
+        let reserved = [instance("port-1-1.4", "1-1.4"), instance("port-1-1.5", "1-1.5")];
+        let reservation = testing::reserve::<DefaultPolicy>(&config, &facts, &group(), &reserved).unwrap();
+        let [mount] = reservation.mounts.as_slice() else { panic!("{:?}", reservation.mounts) };
+        assert_eq!((mount.instance_id.as_str(), mount.read_only, mount.devices), ("port-1-1.5", true, devices));
+        assert_eq!(env(&reservation, &facts, "YURT_USB_PORT_1_1_5_DIR").as_deref(), Some("mount 0"));
+        assert_eq!(env(&reservation, &facts, "YURT_USB_PORT_1_1_4_DIR"), None);
+        // Granted either way: the host puts them where the mount says.
+        assert_eq!(reservation.nodes.len(), 6);
+    }
 }

@@ -4,6 +4,7 @@ use yurt_sdk::facts::{Label, Node, Removable, Snapshot, UsbDevice};
 
 use crate::classes::ClassPattern;
 use crate::glob;
+use crate::health::Conditions;
 
 /// What a rule does with a device that it matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,9 +41,28 @@ pub(crate) struct Rule {
     pub(crate) attributes: Vec<(String, String)>,
     /// Subsystems of the nodes that are handed out; none: all.
     pub(crate) nodes: Option<Vec<String>>,
+    pub(crate) expose: Expose,
+    /// Its devices below one hub are one instance; how many there must be.
+    pub(crate) as_one: bool,
+    pub(crate) members: Option<usize>,
+    /// How many tasks may have it at once.
+    pub(crate) shares: Option<u8>,
+    pub(crate) unhealthy_if: Conditions,
     /// What to call the group.
     pub(crate) vendor_name: Option<String>,
     pub(crate) group: Option<String>,
+}
+
+/// How a task gets nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Expose {
+    /// As devices, which Nomad puts into the task when it starts.
+    #[default]
+    Devices,
+    /// In a directory that follows the device over replugs.
+    Mount,
+    /// Both: the directory, and what allows a task with a device cgroup of its own to open what is in it.
+    Both,
 }
 
 /// A hub, by what it is or where.
@@ -55,7 +75,7 @@ pub(crate) enum Hub {
 }
 
 /// How the node below `/dev/bus/usb` is called in a rule.
-const USB: &str = "usb";
+pub(crate) const USB: &str = "usb";
 
 /// The place of the rule that decides about this device.
 pub(crate) fn deciding(rules: &[Rule], device: &UsbDevice, facts: &Snapshot) -> Option<usize> {
@@ -74,6 +94,11 @@ impl Rule {
             action: self.action,
             attributes: self.attributes.clone(),
             nodes: self.nodes.clone(),
+            expose: self.expose,
+            as_one: self.as_one,
+            members: self.members,
+            shares: self.shares,
+            unhealthy_if: self.unhealthy_if,
             vendor_name: self.vendor_name.clone(),
             group: self.group.clone(),
             ..Rule::default()
@@ -90,6 +115,15 @@ impl Rule {
     /// The same of all nodes of a subsystem; `net` stands for interfaces, which have none.
     pub(crate) fn hands_out_subsystem(&self, subsystem: &str) -> bool {
         self.nodes.as_ref().is_none_or(|all| all.iter().any(|one| one == subsystem))
+    }
+
+    /// The hub below which its devices are one: the farthest that `behind` names, else the one that the device is plugged into,
+    /// which must not be a machine's own root hub.
+    pub(crate) fn hub_of<'a>(&self, device: &'a UsbDevice, facts: &'a Snapshot) -> Option<&'a UsbDevice> {
+        match &self.behind {
+            Some(hub) => above(device, facts).filter(|above| hub.is(above)).last(),
+            None => above(device, facts).next().filter(|hub| hub.parent.is_some()),
+        }
     }
 
     fn matches(&self, device: &UsbDevice, facts: &Snapshot) -> bool {

@@ -22,4 +22,4 @@ mod watcher;
 
 pub use reader::{Reader, scan};
 pub use roots::{Events, Roots};
-pub use watcher::{Settings, Watcher};
+pub use watcher::{Past, Settings, Watcher};

@@ -15,7 +15,7 @@ use std::{
 
 use tokio::sync::watch::Receiver;
 use yurt_usb::{
-    Events, Roots, Settings, Watcher,
+    Events, Past, Roots, Settings, Watcher,
     facts::{Device, Presence, SerialQuality, Snapshot},
     sim::{Bus, Model, models},
 };
@@ -545,4 +545,77 @@ fn this_machine_can_be_watched() {
 fn a_watcher_may_be_shared_between_threads() {
     fn shared<T: Send + Sync>() {}
     shared::<Watcher>();
+}
+
+/// What the next watcher is told, once there is anything.
+fn kept(watcher: &Watcher) -> String {
+    let begin = Instant::now();
+    loop {
+        if let Some(past) = watcher.past() {
+            return past;
+        }
+        assert!(begin.elapsed() < LONG, "nothing to remember");
+        sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn the_next_watcher_goes_on_where_the_last_one_was() {
+    let rig = Rig::with(settings(20, 500, 0), |bus| {
+        for port in ["1-1", "1-2", "1-3"] {
+            bus.plug(port, &models::memory_stick().with_serial(format!("S{port}"))).unwrap();
+        }
+    });
+    let life = |snapshot: &Snapshot, key: &str| find(snapshot, key).unwrap().life.clone();
+    rig.bus.unplug("1-1").unwrap();
+    rig.wait(|snapshot| find(snapshot, "1-1").is_none());
+    rig.bus.plug("1-1", &models::memory_stick().with_serial("S1-1")).unwrap();
+    let before = rig.wait(|snapshot| has(snapshot, "1-1", Presence::Present));
+    let past = kept(&rig.watcher);
+    assert_eq!(rig.watcher.past(), None);
+    let Rig { dir, bus, watcher, .. } = rig;
+    drop(watcher);
+
+    // One stays, one is pulled and comes back, one gives way to another.
+    bus.unplug("1-2").unwrap();
+    bus.plug("1-2", &models::memory_stick().with_serial("S1-2")).unwrap();
+    bus.unplug("1-3").unwrap();
+    bus.plug("1-3", &models::cp2102()).unwrap();
+    let past = Past::parse(&past).unwrap();
+    let watcher = Watcher::start_after(past, Roots::simulated(dir.path()), settings(20, 500, 0));
+    let now = wait(&watcher.snapshots(), |snapshot| {
+        ["1-1", "1-2", "1-3"].iter().all(|key| has(snapshot, key, Presence::Present))
+    });
+    let (was, is) = (life(&before, "1-1"), life(&now, "1-1"));
+    assert_eq!((is.generation, is.replugs), (was.generation, was.replugs));
+    assert_eq!(was.replugs, 1);
+    let (was, is) = (life(&before, "1-2"), life(&now, "1-2"));
+    assert!(is.generation > was.generation);
+    assert_eq!((is.replugs, is.before.len()), (1, 0));
+    let (was, is) = (life(&before, "1-3"), life(&now, "1-3"));
+    assert!(is.generation > was.generation);
+    assert_eq!((is.replugs, is.before[0].serial.as_deref()), (0, Some("S1-3")));
+    kept(&watcher);
+}
+
+#[test]
+fn a_past_that_cannot_be_read_is_said_and_none_of_another_boot_is_taken_for_now() {
+    for (text, words) in [
+        ("", "EOF"),
+        ("{\"version\":1", "EOF"),
+        ("[]", "expected"),
+        (r#"{"version":2,"boot":"","floor":0,"ports":{},"plugs":[],"shared":[],"present":{}}"#, "version 2"),
+        (r#"{"version":1,"boot":"","floor":0,"ports":{},"plugs":[],"shared":[],"present":{},"more":1}"#, "more"),
+    ] {
+        let why = Past::parse(text).unwrap_err();
+        assert!(why.contains(words), "{text}: {why}");
+    }
+    let rig = Rig::with(settings(20, 500, 0), |bus| drop(bus.plug("1-1", &models::memory_stick())));
+    let before = rig.wait(|snapshot| has(snapshot, "1-1", Presence::Present));
+    let text = kept(&rig.watcher).replacen("\"boot\":\"\"", "\"boot\":\"another\"", 1);
+    let past = Past::parse(&text).unwrap();
+    let watcher = Watcher::start_after(past, rig.roots(), settings(20, 500, 0));
+    let now = wait(&watcher.snapshots(), |snapshot| has(snapshot, "1-1", Presence::Present));
+    let generation = |snapshot: &Snapshot| find(snapshot, "1-1").unwrap().life.generation;
+    assert!(generation(&now) > generation(&before));
 }

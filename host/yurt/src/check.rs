@@ -9,6 +9,22 @@ use yurt_usb::facts::{Device, Presence, Snapshot};
 
 use crate::convert;
 
+/// What a policy may offer and hand out beyond the usual: the operator's `grants { … }`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Grants {
+    /// One device in several instances, and so in several tasks.
+    pub(crate) sharing: bool,
+    /// The machine's own hubs: whoever has one can reset the bus.
+    pub(crate) root_hubs: bool,
+    /// Disks that this machine has mounted, swaps to or has in a volume.
+    pub(crate) mounted_disks: bool,
+}
+
+impl Grants {
+    /// Everything: where no operator is asked, as for an author's cases.
+    pub(crate) const ALL: Grants = Grants { sharing: true, root_hubs: true, mounted_disks: true };
+}
+
 /// Kinds (Nomad's device types) that need no grant.
 const KINDS: &[&str] = &["usb"];
 
@@ -65,9 +81,9 @@ pub(crate) fn find<'a>(snapshot: &'a Snapshot, key: &str) -> Option<&'a Device> 
 }
 
 /// Holds an answer against the facts it was given. What is refused is named; the rest is offered.
-pub(crate) fn offer(answer: &wit::Offer, snapshot: &Snapshot) -> (Offer, Vec<Refusal>) {
+pub(crate) fn offer(answer: &wit::Offer, snapshot: &Snapshot, grants: Grants) -> (Offer, Vec<Refusal>) {
     let mut refused = Vec::new();
-    let mut taken = BTreeSet::new();
+    let mut taken = BTreeMap::new();
     let mut instances = BTreeMap::new();
     let mut groups = Vec::new();
     for group in &answer.groups {
@@ -79,7 +95,7 @@ pub(crate) fn offer(answer: &wit::Offer, snapshot: &Snapshot) -> (Offer, Vec<Ref
         }
         let mut kept = Vec::new();
         for instance in &group.instances {
-            match members(instance, snapshot, &mut taken) {
+            match members(instance, snapshot, grants, &mut taken) {
                 Ok(members) => {
                     kept.push(Instance {
                         id: instance.id.clone(),
@@ -115,13 +131,15 @@ pub(crate) fn offer(answer: &wit::Offer, snapshot: &Snapshot) -> (Offer, Vec<Ref
     (Offer { groups: checked.groups, instances }, refused)
 }
 
+/// `taken`: devices that stand in an instance already, with its share.
 fn members(
     instance: &wit::Instance,
     snapshot: &Snapshot,
-    taken: &mut BTreeSet<String>,
+    grants: Grants,
+    taken: &mut BTreeMap<String, Option<String>>,
 ) -> Result<Vec<Identity>, String> {
-    if let Some(share) = &instance.share {
-        return Err(format!("sharing a device (share {share:?}) is not granted"));
+    if let Some(share) = instance.share.as_ref().filter(|_| !grants.sharing) {
+        return Err(format!("sharing a device (share {share:?}) takes yurt {{ grants {{ sharing = true }} }}"));
     }
     if instance.members.is_empty() {
         return Err("stands for no device".to_owned());
@@ -129,12 +147,16 @@ fn members(
     let mut members = Vec::with_capacity(instance.members.len());
     for key in &instance.members {
         let device = find(snapshot, key).ok_or_else(|| format!("no device {key:?} is in the facts"))?;
-        if taken.contains(key) || members.iter().any(|member: &Identity| member.key == *key) {
+        let shared = |other: &Option<String>| other.is_some() && *other == instance.share;
+        if taken.get(key).is_some_and(|other| !shared(other)) || members.iter().any(|m: &Identity| m.key == *key) {
             return Err(format!("device {key:?} stands in another instance already"));
+        }
+        if device.is_hub && device.parent.is_none() && !grants.root_hubs {
+            return Err(format!("the root hub {key:?} takes yurt {{ grants {{ root_hubs = true }} }}"));
         }
         members.push(Identity::of(device));
     }
-    taken.extend(instance.members.iter().cloned());
+    taken.extend(instance.members.iter().map(|key| (key.clone(), instance.share.clone())));
     Ok(members)
 }
 
@@ -142,6 +164,15 @@ fn health(from: &wit::Health) -> Health {
     match from {
         wit::Health::Healthy => Health::Healthy { note: String::new() },
         wit::Health::Unhealthy(reason) => Health::Unhealthy { reason: reason.clone() },
+    }
+}
+
+/// Says something of all instances that are healthy.
+pub(crate) fn note(offer: &mut Offer, what: &str) {
+    for instance in offer.groups.iter_mut().flat_map(|group| &mut group.instances) {
+        if let Health::Healthy { note } = &mut instance.health {
+            what.clone_into(note);
+        }
     }
 }
 

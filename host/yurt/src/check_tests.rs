@@ -36,7 +36,11 @@ fn answer(groups: Vec<wit::DeviceGroup>) -> wit::Offer {
 
 /// Ids that were let through, and the reasons why others were not.
 fn outcome(groups: Vec<wit::DeviceGroup>) -> (Vec<String>, String) {
-    let (offer, refused) = offer(&answer(groups), &SNAPSHOT);
+    outcome_with(groups, Grants::default())
+}
+
+fn outcome_with(groups: Vec<wit::DeviceGroup>, grants: Grants) -> (Vec<String>, String) {
+    let (offer, refused) = offer(&answer(groups), &SNAPSHOT, grants);
     let ids: Vec<String> =
         offer.groups.iter().flat_map(|group| &group.instances).map(|instance| instance.id.clone()).collect();
     assert_eq!(offer.instances.keys().cloned().collect::<Vec<_>>(), ids);
@@ -46,8 +50,11 @@ fn outcome(groups: Vec<wit::DeviceGroup>) -> (Vec<String>, String) {
 #[test]
 fn an_offer_of_devices_that_are_there_is_let_through_with_their_locality() {
     let facts = &*SNAPSHOT;
-    let (offer, refused) =
-        offer(&answer(vec![group("usb", vec![instance("a", &["1-1"]), instance("b", &["1-2"])])]), facts);
+    let (offer, refused) = offer(
+        &answer(vec![group("usb", vec![instance("a", &["1-1"]), instance("b", &["1-2"])])]),
+        facts,
+        Grants::default(),
+    );
     assert_eq!(refused, []);
     let [group] = offer.groups.as_slice() else { panic!("{offer:?}") };
     assert_eq!(group.instances[0].pci_bus_id.as_deref(), Some("0000:00:14.0"));
@@ -71,6 +78,7 @@ fn instances_that_stand_for_nothing_for_strangers_or_for_somebody_elses_device_a
             instance("taken", &["1-1"]),
             instance("twice", &["1-2", "1-2"]),
             wit::Instance { share: Some("s".into()), ..instance("shared", &["1-2"]) },
+            instance("hub", &["usb1"]),
         ],
     )]);
     assert_eq!(ids, ["good"]);
@@ -79,9 +87,30 @@ fn instances_that_stand_for_nothing_for_strangers_or_for_somebody_elses_device_a
         ("stranger", "\"2-1\""),
         ("taken", "another instance"),
         ("twice", "another instance"),
-        ("shared", "sharing"),
+        ("shared", "grants { sharing = true }"),
+        ("hub", "grants { root_hubs = true }"),
     ] {
         assert!(why.lines().any(|line| line.contains(&format!("{id:?}")) && line.contains(word)), "{id}: {why}");
+    }
+}
+
+#[test]
+fn with_a_grant_a_device_may_be_shared_within_one_share_and_a_root_hub_offered() {
+    let share = |id: &str, of: Option<&str>| wit::Instance { share: of.map(str::to_owned), ..instance(id, &["1-1"]) };
+    let offered = vec![group(
+        "usb",
+        vec![
+            share("a", Some("s")),
+            share("b", Some("s")),
+            share("c", Some("other")),
+            share("d", None),
+            instance("hub", &["usb1"]),
+        ],
+    )];
+    let (ids, why) = outcome_with(offered, Grants::ALL);
+    assert_eq!(ids, ["a", "b", "hub"]);
+    for id in ["\"c\"", "\"d\""] {
+        assert!(why.lines().any(|line| line.contains(id) && line.contains("another instance")), "{why}");
     }
 }
 
@@ -102,8 +131,11 @@ fn while_the_policy_fails_the_last_offer_stands_says_why_and_vouches_only_for_wh
     bus.plug("usb1", &models::root_hub(4)).unwrap();
     bus.plug("1-1", &models::cp2102()).unwrap();
     bus.plug("1-2", &models::memory_stick()).unwrap();
-    let (good, _) =
-        offer(&answer(vec![group("usb", vec![instance("a", &["1-1"]), instance("b", &["1-2"])])]), &scan(&roots));
+    let (good, _) = offer(
+        &answer(vec![group("usb", vec![instance("a", &["1-1"]), instance("b", &["1-2"])])]),
+        &scan(&roots),
+        Grants::default(),
+    );
 
     bus.unplug("1-2").unwrap();
     let stands = standing(&good, &scan(&roots), "the policy cannot decide: full moon");

@@ -12,7 +12,8 @@ use yurt_nomad::device::Health;
 use yurt_usb::sim::{Bus, Child, Model, Setting, models};
 use yurt_usb::{Roots, scan};
 
-use crate::{check, choice, convert};
+use crate::check::{self, Grants};
+use crate::{choice, convert};
 
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/corpus");
 /// Everything that is no hub.
@@ -56,7 +57,7 @@ fn what_people_have_is_offered_as_it_was() {
     }
     let facts = scan(&roots);
     let answer = policy().group(CONFIG, &convert::snapshot(&facts), None).unwrap().unwrap();
-    let (offer, refused) = check::offer(&answer, &facts);
+    let (offer, refused) = check::offer(&answer, &facts, Grants::default());
     assert_eq!(refused, []);
 
     let mut groups: BTreeMap<String, String> = BTreeMap::new();

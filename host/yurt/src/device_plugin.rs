@@ -1,7 +1,6 @@
 //! The device plugin as Nomad sees it, wired from its parts: schema and configuration here, what decides in `device_side.rs`, offers in
 //! `offer.rs`, reservations in `reserve.rs`, figures in `statistics.rs`.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde_json::Value;
@@ -35,7 +34,6 @@ pub(crate) struct DevicePlugin {
     published: watch::Sender<Option<Arc<Vec<Group>>>>,
     offers: OnceLock<Arc<Offers>>,
     roots: Roots,
-    memory_file: PathBuf,
     begun: Arc<Begun>,
 }
 
@@ -60,7 +58,6 @@ impl DevicePlugin {
             published: watch::Sender::new(None),
             offers: OnceLock::new(),
             roots,
-            memory_file: begun.places.memory(),
             begun: Arc::new(begun),
         }
     }
@@ -71,7 +68,7 @@ impl DevicePlugin {
             if let Some(parts) = self.exchange.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 exchange::start(parts);
             }
-            offer::start(Arc::clone(&self.side), self.roots.clone(), self.memory_file.clone(), self.published.clone())
+            offer::start(Arc::clone(&self.side), self.roots.clone(), &self.begun.places, self.published.clone())
         })
     }
 

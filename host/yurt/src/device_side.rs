@@ -17,6 +17,7 @@ use crate::device_plugin::{Config, split};
 use crate::exchange::{
     self, Concern, Guest, GuestName, Kept, Report, Rules, Seat, Side, Turns, Undone, both, remember,
 };
+use crate::folders;
 use crate::host_config::{Common, HostConfig};
 use crate::plugin::Begun;
 use crate::reserve;
@@ -146,11 +147,11 @@ impl Side for DeviceSide {
         for (snapshot, memory) in &groups {
             let facts = convert::snapshot(snapshot);
             let group = |of: &Serving| of.guest.policy.group(&of.config, &facts, memory.as_deref());
-            let offered = |answer: &wit::Offer| check::offer(answer, snapshot);
+            let offered = |of: &Serving, answer: &wit::Offer| check::offer(answer, snapshot, of.host.grants);
             match both(&mut report, || group(now), || group(next))? {
                 (Some(Ok(was)), Ok(is)) => {
-                    let (is, refused) = offered(&is);
-                    report.offers(&offered(&was).0.groups, &is.groups);
+                    let (is, refused) = offered(next, &is);
+                    report.offers(&offered(now, &was).0.groups, &is.groups);
                     offer = is;
                     for refusal in refused {
                         report.differs(format!("not offered: {refusal}"), None);
@@ -165,7 +166,10 @@ impl Side for DeviceSide {
         for asked in &reservations {
             // What it does not offer, it is not asked to hand out.
             let Some(as_next) = asked.in_offer(&offer) else { continue };
-            let reserve = |of: &Serving, asked| reserve::decide(&of.guest.policy, &of.config, asked);
+            let reserve = |of: &Serving, asked| {
+                let rights = reserve::Rights { grants: of.host.grants, folders: Some(folders::USUAL) };
+                Ok(reserve::decide(&of.guest.policy, &of.config, asked, rights)?.map(|answer| answer.reservation))
+            };
             let ids = asked.ids();
             match both(&mut report, || reserve(now, asked), || reserve(next, &as_next))? {
                 (Some(Ok(was)), Ok(is)) => report.reservations(&ids, &was, &is),

@@ -10,7 +10,9 @@ use tracing::Level;
 use yurt_guest::{Limits, limits};
 use yurt_nomad::schema::{Attr, Block, Spec, SpecError, Type};
 
+use crate::check::Grants;
 use crate::exchange::Swap;
+use crate::folders::Access;
 use crate::pin::Pin;
 use crate::record;
 
@@ -44,6 +46,10 @@ pub(crate) struct HostConfig {
     pub(crate) settle_max: Duration,
     /// An unplugged device stays in the facts, marked absent, for this long.
     pub(crate) grace: Duration,
+    /// What a policy may do beyond the usual.
+    pub(crate) grants: Grants,
+    /// Who may open the nodes in the directories of instances.
+    pub(crate) nodes: Access,
 }
 
 impl Default for Common {
@@ -66,6 +72,8 @@ impl Default for HostConfig {
             settle: Duration::from_millis(250),
             settle_max: Duration::from_secs(3),
             grace: Duration::ZERO,
+            grants: Grants::default(),
+            nodes: Access::default(),
         }
     }
 }
@@ -150,6 +158,11 @@ impl HostConfig {
             settle: span("settle", Duration::ZERO, Duration::from_secs(10), default.settle)?,
             settle_max: span("settle_max", Duration::from_millis(100), Duration::from_secs(60), default.settle_max)?,
             grace: span("grace", Duration::ZERO, Duration::from_secs(3600), default.grace)?,
+            grants: grants_from(block.get("grants").unwrap_or(&Value::Null)),
+            nodes: Access {
+                mode: text("node_mode").map_or(Ok(default.nodes.mode), node_mode)?,
+                group: text("node_group").map(node_group).transpose()?,
+            },
         };
         if config.settle_max < config.settle {
             return Err(format!(
@@ -159,6 +172,34 @@ impl HostConfig {
         }
         Ok(config)
     }
+}
+
+fn node_mode(given: &str) -> Result<u32, String> {
+    let octal = given.strip_prefix('0').filter(|digits| digits.len() == 3).and_then(|d| u32::from_str_radix(d, 8).ok());
+    octal.filter(|mode| mode & 0o111 == 0).ok_or_else(|| {
+        format!(
+            "yurt.node_mode = {given:?}: must be permissions for reading and writing in octal digits, such as \"0660\""
+        )
+    })
+}
+
+/// A group by its name or number.
+fn node_group(given: &str) -> Result<u32, String> {
+    let wrong = |why: String| format!("yurt.node_group = {given:?}: {why}");
+    if let Ok(number) = given.parse::<u32>() {
+        return Ok(number);
+    }
+    let file = std::fs::read_to_string("/etc/group").map_err(|why| wrong(format!("/etc/group: {why}")))?;
+    let of = |line: &str| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(given)).then(|| fields.nth(1)?.parse().ok())?
+    };
+    file.lines().find_map(of).ok_or_else(|| wrong("no group in /etc/group has that name".to_owned()))
+}
+
+fn grants_from(block: &Value) -> Grants {
+    let flag = |key: &str| block.get(key).and_then(Value::as_bool).unwrap_or_default();
+    Grants { sharing: flag("sharing"), root_hubs: flag("root_hubs"), mounted_disks: flag("mounted_disks") }
 }
 
 /// `error` to `trace`.
@@ -223,9 +264,13 @@ mod tests {
         );
         let why = config.unwrap_err();
         assert!(why.contains("yurt.settle_max") && why.contains("60s"), "{why}");
-        let config = HostConfig::from_json(&json!({"log_level": "debug", "settle": "1s", "grace": "1.5s"})).unwrap();
+        let config = HostConfig::from_json(
+            &json!({"log_level": "debug", "settle": "1s", "grace": "1.5s", "grants": {"sharing": true}}),
+        )
+        .unwrap();
         assert_eq!(config.common.log_level, Level::DEBUG);
         assert_eq!((config.settle, config.grace), (Duration::from_secs(1), Duration::from_millis(1500)));
+        assert_eq!(config.grants, Grants { sharing: true, ..Grants::default() });
     }
 
     #[test]
@@ -250,6 +295,9 @@ mod tests {
             (json!({"guest_digest": "latest"}), ["yurt.guest_digest", "latest", "64 digits"]),
             (json!({"limits": {"memory": 1}}), ["yurt.limits: memory = 1", "1048576", "1073741824 bytes"]),
             (json!({"limits": {"group_deadline": 1.5}}), ["yurt.limits.group_deadline", "1.5", "whole"]),
+            (json!({"node_mode": "777"}), ["yurt.node_mode", "777", "\"0660\""]),
+            (json!({"node_mode": "0755"}), ["yurt.node_mode", "0755", "octal"]),
+            (json!({"node_group": "no such"}), ["yurt.node_group", "no such", "/etc/group"]),
             (json!({"settle": "9s", "settle_max": "3s"}), ["settle_max", "3s", "9s"]),
         ] {
             let why = HostConfig::from_json(&block).unwrap_err();

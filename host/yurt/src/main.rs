@@ -16,6 +16,7 @@ mod driver;
 mod driver_plugin;
 mod driver_side;
 mod exchange;
+mod folders;
 mod guest_call;
 mod host_config;
 mod lean;

@@ -4,7 +4,7 @@
 //! passed the checks, becomes the newest value of a `watch` channel. No lock is held across an await or a guest call, and
 //! nothing that goes wrong here ends the task: the last good offer stands.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +12,15 @@ use tokio::sync::watch;
 use yurt_guest::{GuestError, usb as wit};
 use yurt_nomad::device::Group;
 use yurt_usb::facts::Snapshot;
-use yurt_usb::{Roots, Settings, Watcher};
+use yurt_usb::{Past, Roots, Settings, Watcher};
 
 use crate::check::{self, Offer};
 use crate::convert;
 use crate::device_side::{DeviceSide, Serving};
 use crate::exchange::{Side as _, Turn};
+use crate::folders::Folders;
 use crate::lean;
-use crate::places;
+use crate::places::{self, Places};
 
 /// After a failed call the policy is asked again after this long even if nothing changes.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
@@ -32,6 +33,8 @@ const AT_REST: u64 = 2;
 /// What the rest of the plugin sees of the task.
 pub(crate) struct Offers {
     pub(crate) watcher: Watcher,
+    /// The directories of reserved instances.
+    pub(crate) folders: Arc<Folders>,
     pub(crate) current: watch::Receiver<Arc<Current>>,
 }
 
@@ -46,14 +49,17 @@ pub(crate) struct Current {
 pub(crate) fn start(
     side: Arc<DeviceSide>,
     roots: Roots,
-    memory_file: PathBuf,
+    places: &Places,
     published: watch::Sender<Option<Arc<Vec<Group>>>>,
 ) -> Arc<Offers> {
     let turns = side.turns().subscribe();
     let turn = Arc::clone(&turns.borrow());
-    let watcher = Watcher::start(roots, settings(&turn.serving));
+    let past = past(&places.history());
+    let watcher = Watcher::start_after(past, roots, settings(&turn.serving));
     let (sender, current) = watch::channel(Arc::new(Current { number: 0, offer: Offer::default(), turn }));
-    let offers = Arc::new(Offers { watcher, current });
+    let folders = Arc::new(Folders::at(places.folders()));
+    let memory_file = places.memory();
+    let offers = Arc::new(Offers { watcher, folders, current });
     let task = Task {
         side,
         snapshots: offers.watcher.snapshots(),
@@ -63,11 +69,28 @@ pub(crate) fn start(
         sender,
         memory: std::fs::read_to_string(&memory_file).ok(),
         memory_file,
+        history_file: places.history(),
         trouble: None,
         refused: Vec::new(),
     };
     tokio::spawn(task.run());
     offers
+}
+
+/// What an earlier process saw; what cannot be read is as if there was none.
+fn past(file: &Path) -> Past {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Past::default(),
+        Err(why) => {
+            tracing::warn!(error = %why, "{}: what was plugged before is not known", file.display());
+            return Past::default();
+        }
+    };
+    Past::parse(&text).unwrap_or_else(|why| {
+        tracing::warn!("{}: {why}; what was plugged before is not known", file.display());
+        Past::default()
+    })
 }
 
 fn settings(serving: &Serving) -> Settings {
@@ -84,6 +107,7 @@ struct Task {
     sender: watch::Sender<Arc<Current>>,
     memory: Option<String>,
     memory_file: PathBuf,
+    history_file: PathBuf,
     /// The failure that was said last, so that it is said once.
     trouble: Option<String>,
     refused: Vec<String>,
@@ -96,6 +120,9 @@ impl Task {
             let snapshot = self.snapshots.borrow_and_update().clone();
             let turn = self.turns.borrow_and_update().clone();
             self.offers.watcher.configure(settings(&turn.serving));
+            if let Some(past) = self.offers.watcher.past() {
+                keep(self.history_file.clone(), Some(past), "what was plugged where").await;
+            }
             if snapshot.number > 0
                 && let Some(again) = self.ask(&turn, &snapshot).await
             {
@@ -122,25 +149,33 @@ impl Task {
         .await;
         match answer {
             Ok(Ok(Ok(answer))) => self.accept(answer, turn, snapshot).await,
-            Ok(Ok(Err(why))) => Some(self.stand(format!("the policy cannot decide: {why}"), snapshot)),
+            Ok(Ok(Err(why))) => Some(self.stand(format!("the policy cannot decide: {why}"), snapshot).await),
             // The one before serves again, and is asked at once.
             Ok(Err(why)) if self.side.turns().failed(turn, &why) => None,
-            Ok(Err(why)) => Some(self.stand(failed(&why), snapshot)),
-            Err(why) => Some(self.stand(format!("the policy call was lost: {why}"), snapshot)),
+            Ok(Err(why)) => Some(self.stand(failed(&why), snapshot).await),
+            Err(why) => Some(self.stand(format!("the policy call was lost: {why}"), snapshot).await),
         }
     }
 
-    async fn accept(&mut self, answer: wit::Offer, turn: &Arc<Turn<Serving>>, snapshot: &Snapshot) -> Option<Duration> {
+    async fn accept(
+        &mut self,
+        answer: wit::Offer,
+        turn: &Arc<Turn<Serving>>,
+        snapshot: &Arc<Snapshot>,
+    ) -> Option<Duration> {
         if self.trouble.take().is_some() {
             tracing::info!("the policy answers again");
         }
-        let (offer, refused) = check::offer(&answer, snapshot);
+        let (mut offer, refused) = check::offer(&answer, snapshot, turn.serving.host.grants);
         let refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
         for reason in refused.iter().filter(|reason| !self.refused.contains(reason)) {
             tracing::warn!("not offered: {reason}");
         }
         self.refused = refused;
-        self.publish(offer, turn);
+        if let Some(why) = self.offers.folders.trouble() {
+            check::note(&mut offer, &why);
+        }
+        self.publish(offer, turn, snapshot).await;
         if answer.memory != self.memory {
             self.memory = answer.memory;
             self.remember().await;
@@ -149,17 +184,32 @@ impl Task {
     }
 
     /// The last good offer stands; its health texts and one log line say why.
-    fn stand(&mut self, why: String, snapshot: &Snapshot) -> Duration {
+    async fn stand(&mut self, why: String, snapshot: &Arc<Snapshot>) -> Duration {
         if self.trouble.as_ref() != Some(&why) {
             tracing::error!("the last good offer stands: {why}");
         }
         let last = Arc::clone(&self.sender.borrow());
-        self.publish(check::standing(&last.offer, snapshot, &why), &last.turn);
+        self.publish(check::standing(&last.offer, snapshot, &why), &last.turn, snapshot).await;
         self.trouble = Some(why);
         AFTER_FAILURE
     }
 
-    fn publish(&self, offer: Offer, turn: &Arc<Turn<Serving>>) {
+    /// Tasks that hold a device get its nodes before anybody is told that it is back.
+    async fn publish(&self, offer: Offer, turn: &Arc<Turn<Serving>>, snapshot: &Arc<Snapshot>) {
+        let folders = Arc::clone(&self.offers.folders);
+        let offer = if folders.any() {
+            let (snapshot, turn) = (Arc::clone(snapshot), Arc::clone(turn));
+            let followed = tokio::task::spawn_blocking(move || {
+                folders.follow(&offer, &snapshot, &turn.serving.host.nodes);
+                offer
+            });
+            match followed.await {
+                Ok(offer) => offer,
+                Err(why) => return tracing::error!("an offer was lost with its node directories: {why}"),
+            }
+        } else {
+            offer
+        };
         let groups = offer.groups.clone();
         self.sender.send_modify(|current| {
             *current = Arc::new(Current { number: current.number.saturating_add(1), offer, turn: Arc::clone(turn) });
@@ -174,17 +224,21 @@ impl Task {
     }
 
     async fn remember(&self) {
-        let (file, memory) = (self.memory_file.clone(), self.memory.clone());
-        let written = tokio::task::spawn_blocking(move || match memory {
-            Some(text) => places::replace(&file, text.as_bytes()),
-            None => match std::fs::remove_file(&file) {
-                Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(why),
-                _ => Ok(()),
-            },
-        });
-        if let Ok(Err(why)) = written.await {
-            tracing::warn!(error = %why, "the policy's memory could not be kept; it lasts until the next restart");
-        }
+        keep(self.memory_file.clone(), self.memory.clone(), "the policy's memory").await;
+    }
+}
+
+/// Replaces a file, or removes it where there is nothing to keep.
+async fn keep(file: PathBuf, text: Option<String>, what: &'static str) {
+    let written = tokio::task::spawn_blocking(move || match text {
+        Some(text) => places::replace(&file, text.as_bytes()),
+        None => match std::fs::remove_file(&file) {
+            Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(why),
+            _ => Ok(()),
+        },
+    });
+    if let Ok(Err(why)) = written.await {
+        tracing::warn!(error = %why, "{what} could not be kept; it lasts until the next restart");
     }
 }
 

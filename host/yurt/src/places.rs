@@ -19,6 +19,7 @@ pub(crate) const RUNTIME_DIR: &str = "YURT_RUNTIME_DIR";
 pub(crate) struct Places {
     scope: PathBuf,
     runtime: PathBuf,
+    devices: PathBuf,
     file_name: String,
 }
 
@@ -32,7 +33,12 @@ impl Places {
     /// The same in another state directory.
     pub(crate) fn below(base: &Path, named: &Named) -> Places {
         let scope = scope_name(&named.plugin_dir);
-        Places { scope: base.join(&scope), runtime: runtime_base().join(scope), file_name: named.file_name.clone() }
+        Places {
+            scope: base.join(&scope),
+            runtime: runtime_base().join(&scope),
+            devices: devices_base().join(scope),
+            file_name: named.file_name.clone(),
+        }
     }
 
     /// What the agent calls the plugin.
@@ -43,7 +49,12 @@ impl Places {
     /// For tests.
     #[cfg(test)]
     pub(crate) fn of_a_test(dir: &Path, file_name: &str) -> Places {
-        Places { scope: dir.join("state"), runtime: dir.join("run"), file_name: file_name.to_owned() }
+        Places {
+            scope: dir.join("state"),
+            runtime: dir.join("run"),
+            devices: dir.join("devices"),
+            file_name: file_name.to_owned(),
+        }
     }
 
     /// One directory per task of this plugin file.
@@ -74,6 +85,16 @@ impl Places {
     /// Where the running plugin is spoken to.
     pub(crate) fn control(&self) -> PathBuf {
         self.runtime.join(format!("{}.sock", self.file_name))
+    }
+
+    /// One directory per reserved instance, which tasks get mounted: beside the runtime directory, through which they must not pass.
+    pub(crate) fn folders(&self) -> PathBuf {
+        self.devices.join(&self.file_name)
+    }
+
+    /// What was plugged where, for the next process.
+    pub(crate) fn history(&self) -> PathBuf {
+        self.scope.join(format!("{}.history.json", self.file_name))
     }
 
     /// What the device policy asked to be reminded of.
@@ -138,6 +159,12 @@ fn runtime_base() -> PathBuf {
         Some(dir) => PathBuf::from(dir).join("yurt"),
         None => base().join("run"),
     }
+}
+
+fn devices_base() -> PathBuf {
+    let mut base = runtime_base().into_os_string();
+    base.push("-devices");
+    base.into()
 }
 
 /// `/opt/nomad/plugins` → `opt-nomad-plugins-0a1b2c3d`: readable, and unambiguous by a digest of the whole path.

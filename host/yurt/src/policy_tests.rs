@@ -15,7 +15,8 @@ use yurt_usb::facts::{
 use yurt_usb::sim::{Bus, models};
 use yurt_usb::{Roots, scan};
 
-use crate::{check, choice, convert};
+use crate::check::{self, Grants};
+use crate::{choice, convert};
 
 /// Everything but hubs is offered; one rule has names and attributes, one only some nodes.
 const CONFIG: &str = r#"{"fingerprint_period":"10s","target_vendor_id":0,"target_product_id":0,"rule":[
@@ -172,7 +173,7 @@ proptest! {
     fn whatever_is_plugged_the_offer_is_one_that_nomad_takes(devices in plugged()) {
         let facts = facts(&devices);
         let answer = asked(&facts, None);
-        let (offer, refused) = check::offer(&answer, &facts);
+        let (offer, refused) = check::offer(&answer, &facts, Grants::default());
         prop_assert_eq!(refused, []);
         let offered: usize = answer.groups.iter().map(|group| group.instances.len()).sum();
         // By their ids, so none is there twice.

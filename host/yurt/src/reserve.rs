@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use yurt_guest::{GuestError, UsbPolicy, usb as wit};
-use yurt_nomad::device::{DeviceNode, PluginError, Reservation};
+use yurt_nomad::device::{DeviceNode, Mount, PluginError, Reservation};
 use yurt_usb::facts::Snapshot;
 
-use crate::check::{self, Offer, Offered};
+use crate::check::{self, Grants, Offer, Offered};
 use crate::convert;
-use crate::device_side::DeviceSide;
+use crate::device_side::{DeviceSide, Serving};
 use crate::exchange::Side as _;
+use crate::folders::{Folder, Folders, Manifest};
 use crate::guest_call::blocking;
 use crate::offer::{Current, Offers};
 
@@ -51,8 +52,27 @@ impl Asked {
     }
 }
 
+/// What an answer is held against.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rights<'a> {
+    pub(crate) grants: Grants,
+    /// What the directories of instances stand in; none: there can be no directories.
+    pub(crate) folders: Option<&'a str>,
+}
+
+/// A reservation, and the directories that it needs.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Checked {
+    pub(crate) reservation: Reservation,
+    pub(crate) folders: Vec<Folder>,
+}
+
 /// Answers one Reserve call. If the policy fails and the one before it takes over again, that one's offer is waited for and counts.
-pub(crate) async fn reserve(side: &DeviceSide, offers: &Offers, ids: &[String]) -> Result<Reservation, PluginError> {
+pub(crate) async fn reserve(
+    side: &DeviceSide,
+    offers: &Arc<Offers>,
+    ids: &[String],
+) -> Result<Reservation, PluginError> {
     if ids.is_empty() {
         return Ok(Reservation::default());
     }
@@ -62,13 +82,40 @@ pub(crate) async fn reserve(side: &DeviceSide, offers: &Offers, ids: &[String]) 
         let snapshot = offers.watcher.snapshots().borrow().clone();
         let asked = Arc::new(of_ids(&current.offer, &snapshot, ids)?);
         side.heard_reservation(&asked);
-        let serving = Arc::clone(&current.turn.serving);
-        let answer = blocking(move || decide(&serving.guest.policy, &serving.config, &asked)).await?;
-        match answer {
-            Ok(Ok(reservation)) => return Ok(reservation),
-            Ok(Err(why)) => return Err(why),
+        let (serving, offers) = (Arc::clone(&current.turn.serving), Arc::clone(offers));
+        match blocking(move || handed_out(&serving, &offers.folders, &asked, &snapshot)).await? {
+            Ok(answer) => return answer,
             Err(why) if over == 0 && side.turns().failed(&current.turn, &why) => over = current.turn.number,
             Err(why) => return Err(PluginError::internal(why.to_string())),
+        }
+    }
+}
+
+/// Asks the policy and makes the directories that it wants. Where they cannot be made, devices are handed out without.
+fn handed_out(
+    serving: &Serving,
+    folders: &Folders,
+    asked: &Asked,
+    snapshot: &Snapshot,
+) -> Result<Result<Reservation, PluginError>, GuestError> {
+    let ask = |root| {
+        let rights = Rights { grants: serving.host.grants, folders: root };
+        decide(&serving.guest.policy, &serving.config, asked, rights)
+    };
+    let answer = match ask(folders.root())? {
+        Ok(answer) => answer,
+        Err(why) => return Ok(Err(why)),
+    };
+    let made = answer.folders.iter().try_for_each(|folder| {
+        let offered = asked.offered.iter().find(|one| one.instance.id == folder.id).ok_or("it is not reserved")?;
+        folders.hand_out(Manifest::of(folder, offered, snapshot), snapshot, &serving.host.nodes)
+    });
+    match made {
+        Ok(()) => Ok(Ok(answer.reservation)),
+        Err(why) => {
+            tracing::error!("{why}; a task that holds {} loses its nodes at a replug", asked.ids());
+            let without = ask(None)?.map(|answer| answer.reservation);
+            Ok(without.map_err(|refused| PluginError::failed_precondition(format!("{why}: {refused}"))))
         }
     }
 }
@@ -78,9 +125,10 @@ pub(crate) fn decide(
     policy: &UsbPolicy,
     config: &str,
     asked: &Asked,
-) -> Result<Result<Reservation, PluginError>, GuestError> {
+    rights: Rights<'_>,
+) -> Result<Result<Checked, PluginError>, GuestError> {
     Ok(match policy.reserve(config, &asked.facts, &asked.group, &asked.instances)? {
-        Ok(answer) => check(&answer, &asked.facts, &asked.offered).map_err(PluginError::internal),
+        Ok(answer) => check(&answer, &asked.facts, &asked.offered, rights).map_err(PluginError::internal),
         Err(why) => Err(PluginError::failed_precondition(format!("the policy refuses: {why}"))),
     })
 }
@@ -154,16 +202,22 @@ pub(crate) fn check(
     answer: &wit::Reservation,
     facts: &wit::Snapshot,
     offered: &[Offered],
-) -> Result<Reservation, String> {
-    if let Some(mount) = answer.mounts.first() {
-        return Err(format!(
-            "the policy asks for a mount for {:?}: node directories are not granted",
-            mount.instance_id
-        ));
-    }
-    let mut devices = Vec::with_capacity(answer.nodes.len());
+    rights: Rights<'_>,
+) -> Result<Checked, String> {
+    let mut mounts = Mounts::of(answer, offered, rights.folders)?;
+    let mut paths = Vec::with_capacity(answer.nodes.len());
+    let mut devices: Vec<DeviceNode> = Vec::with_capacity(answer.nodes.len());
     for grant in &answer.nodes {
-        devices.push(node(grant, facts, offered)?);
+        let (device, owner, kind) = node(grant, facts, offered, rights.grants)?;
+        let (path, as_device) = match mounts.take(grant, owner, kind) {
+            Some((path, as_device)) => (path, as_device),
+            None => (device.task_path.clone(), true),
+        };
+        paths.push(path);
+        // Two shares of one device in one task are one node.
+        if as_device && !devices.contains(&device) {
+            devices.push(device);
+        }
     }
     let mut envs = BTreeMap::new();
     for env in &answer.env {
@@ -177,12 +231,15 @@ pub(crate) fn check(
             wit::EnvValue::Text(text) => text.clone(),
             wit::EnvValue::NodePath(at) => usize::try_from(*at)
                 .ok()
-                .and_then(|at| devices.get(at))
-                .map(|device| device.task_path.clone())
+                .and_then(|at| paths.get(at).cloned())
                 .ok_or_else(|| format!("the policy sets {name} to the path of node {at}, which it does not grant"))?,
-            wit::EnvValue::MountPath(at) => {
-                return Err(format!("the policy sets {name} to the path of mount {at}, which it does not grant"));
-            }
+            wit::EnvValue::MountPath(at) => match mounts.path(*at) {
+                Some(Some(path)) => path,
+                Some(None) => continue,
+                None => {
+                    return Err(format!("the policy sets {name} to the path of mount {at}, which it does not grant"));
+                }
+            },
         };
         if value.len() > ENV_VALUE_MAX || value.contains('\0') {
             return Err(format!("the policy sets {name} to a value that no environment can hold"));
@@ -194,14 +251,85 @@ pub(crate) fn check(
             return Err(format!("the policy sets {name} twice"));
         }
     }
-    Ok(Reservation { envs, mounts: Vec::new(), devices })
+    let (mounts, folders) = mounts.finish();
+    Ok(Checked { reservation: Reservation { envs, mounts, devices }, folders })
 }
 
-fn node(grant: &wit::NodeGrant, facts: &wit::Snapshot, offered: &[Offered]) -> Result<DeviceNode, String> {
-    let member = &grant.member;
-    if !offered.iter().any(|one| one.instance.members.contains(member)) {
-        return Err(format!("the policy hands out a node of {member:?}, which is not a member of what was reserved"));
+/// The directories of a reservation while they are filled.
+struct Mounts<'a> {
+    /// In the order of the grants; none: left out, since there can be no directories.
+    all: Vec<Option<Mounted<'a>>>,
+}
+
+struct Mounted<'a> {
+    grant: &'a wit::MountGrant,
+    offered: &'a Offered,
+    mount: Mount,
+    folder: Folder,
+}
+
+impl<'a> Mounts<'a> {
+    fn of(answer: &'a wit::Reservation, offered: &'a [Offered], root: Option<&str>) -> Result<Mounts<'a>, String> {
+        let mut all: Vec<Option<Mounted>> = Vec::with_capacity(answer.mounts.len());
+        for grant in &answer.mounts {
+            let id = &grant.instance_id;
+            let refuse = |why: &str| Err(format!("the policy asks for the directory of {id:?}{why}"));
+            let Some(offered) = offered.iter().find(|one| one.instance.id == *id) else {
+                return refuse(", which is not reserved");
+            };
+            if !grant.read_only {
+                return refuse(" to be written to, which no task may");
+            }
+            if all.iter().flatten().any(|other| other.folder.id == *id) {
+                return refuse(" twice");
+            }
+            if grant.task_path.as_deref().is_some_and(|path| !below_dev(path)) {
+                return refuse(&format!(" at {:?}: paths in the task lie below /dev", grant.task_path));
+            }
+            let Some(root) = root else {
+                if !grant.devices {
+                    return refuse(", and its nodes in no other way");
+                }
+                all.push(None);
+                continue;
+            };
+            let host_path = format!("{root}/{id}");
+            let task_path = grant.task_path.clone().unwrap_or_else(|| host_path.clone());
+            let mount = Mount { task_path, host_path, read_only: true };
+            all.push(Some(Mounted { grant, offered, mount, folder: Folder { id: id.clone(), nodes: Vec::new() } }));
+        }
+        Ok(Mounts { all })
     }
+
+    /// Puts a node into its instance's directory: the path there, and whether it is handed out as a device, too.
+    fn take(&mut self, grant: &wit::NodeGrant, owner: &Offered, kind: &str) -> Option<(String, bool)> {
+        let mounted = self.all.iter_mut().flatten().find(|mounted| mounted.folder.id == owner.instance.id)?;
+        let (place, several) = (usize::try_from(grant.node).ok()?, mounted.offered.members.len() > 1);
+        let name = mounted.folder.take(&grant.member, place, kind, several);
+        Some((format!("{}/{name}", mounted.mount.task_path), mounted.grant.devices))
+    }
+
+    fn path(&self, at: u32) -> Option<Option<String>> {
+        let mounted = self.all.get(usize::try_from(at).ok()?)?;
+        Some(mounted.as_ref().map(|mounted| mounted.mount.task_path.clone()))
+    }
+
+    fn finish(self) -> (Vec<Mount>, Vec<Folder>) {
+        self.all.into_iter().flatten().map(|mounted| (mounted.mount, mounted.folder)).unzip()
+    }
+}
+
+/// The node, whose it is, and how it is called in a directory.
+fn node<'a>(
+    grant: &wit::NodeGrant,
+    facts: &'a wit::Snapshot,
+    offered: &'a [Offered],
+    grants: Grants,
+) -> Result<(DeviceNode, &'a Offered, &'a str), String> {
+    let member = &grant.member;
+    let owner = offered.iter().find(|one| one.instance.members.contains(member)).ok_or_else(|| {
+        format!("the policy hands out a node of {member:?}, which is not a member of what was reserved")
+    })?;
     let node = facts
         .devices
         .iter()
@@ -210,6 +338,12 @@ fn node(grant: &wit::NodeGrant, facts: &wit::Snapshot, offered: &[Offered]) -> R
         .ok_or_else(|| {
             format!("the policy hands out node {} of {member:?}, which has none of that number", grant.node)
         })?;
+    if node.in_use && !grants.mounted_disks {
+        return Err(format!(
+            "the policy hands out {}, which is in use on this machine: that takes yurt {{ grants {{ mounted_disks = true }} }}",
+            node.path
+        ));
+    }
     let task_path = grant.task_path.clone().unwrap_or_else(|| node.path.clone());
     if !below_dev(&task_path) {
         return Err(format!("the policy puts a node at {task_path:?}: paths in the task lie below /dev"));
@@ -222,7 +356,8 @@ fn node(grant: &wit::NodeGrant, facts: &wit::Snapshot, offered: &[Offered]) -> R
     if permissions.is_empty() {
         return Err(format!("the policy hands out {} without any permission", node.path));
     }
-    Ok(DeviceNode { task_path, host_path: node.path.clone(), permissions })
+    let kind = if node.of_interface.is_none() { "usb" } else { node.subsystem.as_str() };
+    Ok((DeviceNode { task_path, host_path: node.path.clone(), permissions }, owner, kind))
 }
 
 /// An absolute path below `/dev` without `.`/`..`, empty parts or control characters.

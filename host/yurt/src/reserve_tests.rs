@@ -23,7 +23,7 @@ static OFFERED: LazyLock<(Snapshot, Offer)> = LazyLock::new(|| {
         memory: None,
         ask_again_milliseconds: None,
     };
-    let (offer, refused) = check::offer(&answer, &facts);
+    let (offer, refused) = check::offer(&answer, &facts, Grants::default());
     assert_eq!(refused, []);
     (facts, offer)
 });
@@ -41,10 +41,19 @@ fn env(name: &str, value: wit::EnvValue) -> wit::GrantedEnv {
 }
 
 fn checked(answer: &wit::Reservation) -> Result<Reservation, String> {
+    held_against(answer, Rights { grants: Grants::default(), folders: Some("/run/y") })
+        .map(|checked| checked.reservation)
+}
+
+fn held_against(answer: &wit::Reservation, rights: Rights<'_>) -> Result<Checked, String> {
     let (facts, current) = &*OFFERED;
     let picked = pick(current, facts, &ids(&["stick"])).unwrap();
     let facts = wit::Snapshot { number: 1, devices: relevant(facts, &picked), trouble: Vec::new() };
-    check(answer, &facts, &picked)
+    check(answer, &facts, &picked, rights)
+}
+
+fn directory() -> wit::MountGrant {
+    wit::MountGrant { instance_id: "stick".into(), task_path: None, read_only: true, devices: true }
 }
 
 fn text(text: &str) -> wit::EnvValue {
@@ -93,9 +102,52 @@ fn nodes_and_their_paths_reach_the_task() {
 }
 
 #[test]
+fn with_a_directory_nodes_have_paths_that_stay() {
+    let answer = |devices: bool| wit::Reservation {
+        env: vec![
+            env("YURT_DIR", wit::EnvValue::MountPath(0)),
+            env("YURT_NODE", wit::EnvValue::NodePath(0)),
+            env("YURT_DISK", wit::EnvValue::NodePath(1)),
+        ],
+        nodes: vec![grant("1-1.3", 0), grant("1-1.3", 1)],
+        mounts: vec![wit::MountGrant { devices, ..directory() }],
+    };
+    let with = |devices, folders| held_against(&answer(devices), Rights { grants: Grants::default(), folders });
+    for (devices, nodes) in [(true, 2), (false, 0)] {
+        let Checked { reservation, folders } = with(devices, Some("/run/y")).unwrap();
+        let mount = Mount { task_path: "/run/y/stick".into(), host_path: "/run/y/stick".into(), read_only: true };
+        assert_eq!((reservation.mounts, reservation.devices.len()), (vec![mount], nodes));
+        assert_eq!(reservation.envs["YURT_DIR"], "/run/y/stick");
+        assert_eq!(reservation.envs["YURT_NODE"], "/run/y/stick/usb");
+        assert_eq!(reservation.envs["YURT_DISK"], "/run/y/stick/block");
+        let names: Vec<&str> = folders[0].nodes.iter().map(|node| node.name.as_str()).collect();
+        assert_eq!((folders[0].id.as_str(), names), ("stick", vec!["usb", "block"]));
+    }
+    // Where there can be none, devices are handed out without, if the policy has any.
+    let Checked { reservation, folders } = with(true, None).unwrap();
+    assert!(folders.is_empty() && reservation.mounts.is_empty() && reservation.devices.len() == 2);
+    assert_eq!(reservation.envs.get("YURT_DIR"), None);
+    assert_eq!(reservation.envs["YURT_DISK"], "/dev/sda");
+    assert!(with(false, None).unwrap_err().contains("in no other way"));
+}
+
+#[test]
+fn a_mounted_disk_takes_a_grant() {
+    let (facts, current) = &*OFFERED;
+    let picked = pick(current, facts, &ids(&["stick"])).unwrap();
+    let mut facts = wit::Snapshot { number: 1, devices: relevant(facts, &picked), trouble: Vec::new() };
+    facts.devices.iter_mut().find(|device| device.key == "1-1.3").unwrap().nodes[1].in_use = true;
+    let answer = wit::Reservation { nodes: vec![grant("1-1.3", 1)], ..nothing() };
+    let with = |grants| check(&answer, &facts, &picked, Rights { grants, folders: None });
+    let why = with(Grants::default()).unwrap_err();
+    assert!(why.contains("/dev/sda") && why.contains("grants { mounted_disks = true }"), "{why}");
+    assert_eq!(with(Grants::ALL).unwrap().reservation.devices.len(), 1);
+}
+
+#[test]
 fn what_is_more_than_a_policy_may_hand_out_is_refused_by_name() {
     let at = |path: &str| wit::NodeGrant { task_path: Some(path.into()), ..grant("1-1.3", 0) };
-    let mount = wit::MountGrant { instance_id: "stick".into(), task_path: None, read_only: true };
+    let mounts = |mounts: Vec<wit::MountGrant>| wit::Reservation { mounts, ..nothing() };
     let bare = wit::NodeGrant { read: false, write: false, mknod: false, ..grant("1-1.3", 0) };
     let nodes = |grant: wit::NodeGrant| wit::Reservation { nodes: vec![grant], ..nothing() };
     let envs = |all: Vec<wit::GrantedEnv>| wit::Reservation { env: all, ..nothing() };
@@ -107,7 +159,10 @@ fn what_is_more_than_a_policy_may_hand_out_is_refused_by_name() {
         (nodes(at("/dev/../etc/x")), "below /dev"),
         (nodes(at("/dev/")), "below /dev"),
         (nodes(bare), "without any permission"),
-        (wit::Reservation { mounts: vec![mount], ..nothing() }, "not granted"),
+        (mounts(vec![wit::MountGrant { instance_id: "other".into(), ..directory() }]), "which is not reserved"),
+        (mounts(vec![wit::MountGrant { read_only: false, ..directory() }]), "to be written to"),
+        (mounts(vec![wit::MountGrant { task_path: Some("/etc/x".into()), ..directory() }]), "below /dev"),
+        (mounts(vec![directory(), directory()]), "twice"),
         (envs(vec![env("PATH", text("x"))]), "begin with YURT_"),
         (envs(vec![env("YURT_A=B", text("x"))]), "begin with YURT_"),
         (envs(vec![env("YURT_A", text("a\0b"))]), "no environment can hold"),

@@ -131,6 +131,17 @@ impl Place {
     }
 }
 
+impl Drop for Place {
+    /// The plugin's own mounts outlive it.
+    fn drop(&mut self) {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let below = |line: &str| line.split(' ').nth(4).is_some_and(|at| Path::new(at).starts_with(self.root()));
+        for at in mounts.lines().filter(|line| below(line)).filter_map(|line| line.split(' ').nth(4)) {
+            let _ = rustix::mount::unmount(at, rustix::mount::UnmountFlags::DETACH);
+        }
+    }
+}
+
 impl Default for Place {
     fn default() -> Place {
         Place::new()

@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     facts::{Device, Former, Presence, SerialQuality},
     serials::{self, Serial},
@@ -19,22 +21,25 @@ const REMEMBERED: usize = 2048;
 /// What the watcher remembers of ports and devices.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    ports: Bounded<String, Port>,
-    plugs: Bounded<Identity, u32>,
+    pub(super) ports: Bounded<String, Port>,
+    pub(super) plugs: Bounded<Identity, u32>,
     /// Serials that two devices had at the same time: never again an identity.
-    shared: HashSet<Serial>,
+    pub(super) shared: HashSet<Serial>,
     /// No port that is new to us begins at or below this generation: a forgotten one never counts from the start.
-    floor: u32,
+    pub(super) floor: u32,
+    /// There is something new to remember.
+    news: bool,
 }
 
 #[derive(Debug, Default, Clone)]
-struct Port {
-    generation: u32,
-    before: VecDeque<Former>,
+pub(super) struct Port {
+    pub(super) generation: u32,
+    pub(super) before: VecDeque<Former>,
 }
 
 /// What makes a device the same one when it is plugged again.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) enum Identity {
     /// Vendor, product and a serial that nobody else has: the same device at any port.
     Serial(Serial),
@@ -48,17 +53,23 @@ impl History {
         self.ports.get(key).map_or(self.floor, |port| port.generation)
     }
 
+    /// Whether anything is new since the last call.
+    pub(super) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
     /// Something came to a port or went from it: its new generation.
     pub(super) fn turn(&mut self, key: &str) -> u32 {
+        self.news = true;
         let port = self.port(key);
         port.generation = port.generation.saturating_add(1);
         port.generation
     }
 
     /// A device is not at its port any more.
-    pub(super) fn left(&mut self, device: &Device) {
-        let former = former(device);
-        let before = &mut self.port(&device.key).before;
+    pub(super) fn left(&mut self, key: &str, former: Former) {
+        self.news = true;
+        let before = &mut self.port(key).before;
         if before.front() != Some(&former) {
             before.push_front(former);
             before.truncate(BEFORE + 1);
@@ -94,7 +105,7 @@ impl History {
         serials::compare(devices);
         for device in devices.iter().filter(|device| device.serial_quality == SerialQuality::Shared) {
             if let Some(serial) = serials::comparable(device).filter(|_| self.shared.len() < REMEMBERED) {
-                self.shared.insert(serial);
+                self.news |= self.shared.insert(serial);
             }
         }
         for device in devices {
@@ -125,7 +136,7 @@ pub(super) fn is_twin(a: &Device, b: &Device) -> bool {
         && a.serial == b.serial
 }
 
-fn former(device: &Device) -> Former {
+pub(super) fn former(device: &Device) -> Former {
     Former {
         vendor_id: device.vendor_id,
         product_id: device.product_id,
@@ -135,7 +146,7 @@ fn former(device: &Device) -> Former {
 
 /// A table that forgets what it has not been asked for the longest time.
 #[derive(Debug)]
-struct Bounded<K, V> {
+pub(super) struct Bounded<K, V> {
     entries: HashMap<K, (V, u64)>,
     tick: u64,
 }
@@ -152,6 +163,18 @@ impl<K: Hash + Eq + Clone, V> Bounded<K, V> {
         K: std::borrow::Borrow<Q>,
     {
         self.entries.get(key).map(|(value, _)| value)
+    }
+
+    /// All entries, so that putting them in once more in this order forgets in the same order.
+    pub(super) fn oldest_first(&self) -> impl Iterator<Item = (&K, &V)> {
+        let mut all: Vec<_> = self.entries.iter().collect();
+        all.sort_by_key(|(_, (_, used))| *used);
+        all.into_iter().map(|(key, (value, _))| (key, value))
+    }
+
+    /// Takes an entry in as the one used last.
+    pub(super) fn put(&mut self, key: K, value: V) {
+        self.get_or_insert(key, || value);
     }
 
     /// The value of a key, and what was forgotten to make room for it.

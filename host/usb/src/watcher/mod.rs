@@ -15,6 +15,7 @@ mod history;
 mod inbox;
 mod libusb;
 mod looker;
+mod past;
 mod run;
 mod settle;
 mod socket;
@@ -23,7 +24,7 @@ mod worker;
 
 use std::{
     io,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -37,7 +38,9 @@ use crate::{
 use inbox::Inbox;
 use libusb::Libusb;
 use looker::Looker;
-use run::Run;
+pub use past::Past;
+use run::{Run, Told};
+use table::Table;
 use worker::Worker;
 
 /// How long a dropped watcher waits for its threads. One that hangs in the kernel ends by itself later.
@@ -66,6 +69,7 @@ impl Default for Settings {
 pub struct Watcher {
     reader: Arc<Reader>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
+    past: Arc<Mutex<Option<Past>>>,
     /// None: they could not be started, and the one snapshot says why.
     threads: Option<Threads>,
 }
@@ -74,25 +78,44 @@ impl Watcher {
     /// Starts to watch. Never fails: what is in the way stands in [`Snapshot::trouble`] and is tried again.
     #[must_use]
     pub fn start(roots: Roots, settings: Settings) -> Self {
+        Self::start_after(Past::default(), roots, settings)
+    }
+
+    /// The same, going on with what an earlier watcher knew.
+    #[must_use]
+    pub fn start_after(past: Past, roots: Roots, settings: Settings) -> Self {
         let (sender, snapshots) = watch::channel(Arc::default());
         let reader = Arc::new(Reader::new(roots.clone()));
-        let threads = match Threads::start(roots, settings, &reader, &sender) {
+        let told = Told { snapshots: sender, past: Arc::default() };
+        let threads = match Threads::start(roots, settings, past, &reader, &told) {
             Ok(threads) => Some(threads),
             Err(error) => {
                 let trouble =
                     format!("USB devices cannot be watched: the system has no thread or file left for it: {error}.");
                 tracing::error!("{trouble}");
-                sender.send_replace(Arc::new(Snapshot { number: 1, devices: Vec::new(), trouble: vec![trouble] }));
+                told.snapshots.send_replace(Arc::new(Snapshot {
+                    number: 1,
+                    devices: Vec::new(),
+                    trouble: vec![trouble],
+                }));
                 None
             }
         };
-        Self { reader, snapshots, threads }
+        Self { reader, snapshots, past: told.past, threads }
     }
 
     /// The newest snapshot and word of every newer one. Number 0: nothing has been looked at yet.
     #[must_use]
     pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshots.clone()
+    }
+
+    /// What the next watcher goes on with, as a text for [`Past::parse`]; none: nothing is new since the last call. It is as new as the
+    /// newest snapshot.
+    #[must_use]
+    pub fn past(&self) -> Option<String> {
+        let past = self.past.lock().unwrap_or_else(PoisonError::into_inner).take();
+        past.map(|past| past.text())
     }
 
     /// Other settings, from now on and for what is settling or absent now.
@@ -135,12 +158,7 @@ struct Threads {
 }
 
 impl Threads {
-    fn start(
-        roots: Roots,
-        settings: Settings,
-        reader: &Arc<Reader>,
-        sender: &watch::Sender<Arc<Snapshot>>,
-    ) -> io::Result<Self> {
+    fn start(roots: Roots, settings: Settings, past: Past, reader: &Arc<Reader>, told: &Told) -> io::Result<Self> {
         let inbox = Arc::new(Inbox::new()?);
         let mut threads = Self { inbox: Arc::clone(&inbox), libusb: None, workers: Vec::new() };
         if roots.is_system() {
@@ -150,7 +168,9 @@ impl Threads {
         }
         let looker = Looker::start(looker::of(Arc::clone(reader)), Arc::clone(&inbox))?;
         let libusb = threads.libusb.clone();
-        let run = Run::new(roots, settings, Arc::clone(reader), inbox, looker, libusb, sender.clone());
+        let boot = std::fs::read_to_string(roots.proc.join("sys/kernel/random/boot_id")).unwrap_or_default();
+        let table = Table::new(settings, past, boot.trim().to_owned());
+        let run = Run::new(roots, table, Arc::clone(reader), inbox, looker, libusb, told.clone());
         threads.workers.push(Worker::spawn("usb-watch", move || run.run())?);
         Ok(threads)
     }

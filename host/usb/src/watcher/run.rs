@@ -1,7 +1,7 @@
 //! The watcher's thread: waits for events, news and time, moves the [`Table`], orders looks, publishes.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -12,11 +12,11 @@ use rustix::{
 use tokio::sync::watch;
 
 use super::{
-    Settings,
     check::Check,
     inbox::{Inbox, News},
     libusb::{self, Libusb},
     looker::{Look, Looked, Looker, Seen},
+    past::Past,
     socket::Socket,
     table::Table,
 };
@@ -44,7 +44,7 @@ pub(super) struct Run {
     inbox: Arc<Inbox>,
     looker: Looker,
     check: Option<Check>,
-    sender: watch::Sender<Arc<Snapshot>>,
+    told: Told,
     table: Table,
     socket: Option<Socket>,
     /// Why no events are heard.
@@ -62,6 +62,14 @@ pub(super) struct Run {
     last_full: Option<(Duration, Instant)>,
     retry: Option<Instant>,
     pause: Duration,
+}
+
+/// Where the watcher says what it knows.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub(super) snapshots: watch::Sender<Arc<Snapshot>>,
+    /// What is to be kept for the next watcher, until somebody takes it.
+    pub(super) past: Arc<Mutex<Option<Past>>>,
 }
 
 /// The look that is under way.
@@ -85,12 +93,12 @@ enum Why {
 impl Run {
     pub(super) fn new(
         roots: Roots,
-        settings: Settings,
+        table: Table,
         reader: Arc<Reader>,
         inbox: Arc<Inbox>,
         looker: Looker,
         libusb: Option<Arc<Libusb>>,
-        sender: watch::Sender<Arc<Snapshot>>,
+        told: Told,
     ) -> Self {
         Self {
             events: roots.events,
@@ -98,8 +106,8 @@ impl Run {
             inbox,
             looker,
             check: libusb.map(Check::new),
-            sender,
-            table: Table::new(settings),
+            told,
+            table,
             socket: None,
             deaf: None,
             no_bus: None,
@@ -359,7 +367,7 @@ impl Run {
         trouble.extend(self.looker.hanging().iter().map(|key| {
             format!("The device at port {key} does not answer the kernel and cannot be read. The others can.")
         }));
-        let last = self.sender.borrow().clone();
+        let last = self.told.snapshots.borrow().clone();
         let news = match why {
             Why::Asked => true,
             Why::Changed => !is_alike(&last.devices, &devices),
@@ -372,8 +380,11 @@ impl Run {
             if let Some(check) = &mut self.check {
                 check.plan(now);
             }
+            if let Some(past) = self.table.past() {
+                *self.told.past.lock().unwrap_or_else(PoisonError::into_inner) = Some(past);
+            }
             let number = last.number.saturating_add(1);
-            self.sender.send_replace(Arc::new(Snapshot { number, devices, trouble }));
+            self.told.snapshots.send_replace(Arc::new(Snapshot { number, devices, trouble }));
         }
     }
 

@@ -8,7 +8,8 @@ use std::{
 
 use super::{
     Settings,
-    history::{History, Identity, is_twin},
+    history::{History, Identity, former, is_twin},
+    past::{Past, Stayed},
     settle::{Burst, Reviews, Settling},
 };
 use crate::{
@@ -27,6 +28,9 @@ pub(super) struct Table {
     settings: Settings,
     slots: BTreeMap<String, Slot>,
     history: History,
+    /// Devices that an earlier watcher saw, until we know better. Of this boot.
+    stayed: BTreeMap<String, Stayed>,
+    boot: String,
     /// Devices that left while a full look was under way, which may have seen them still.
     left: Option<HashSet<String>>,
     /// A full look has been taken in.
@@ -64,11 +68,15 @@ struct Arriving {
 }
 
 impl Table {
-    pub(super) fn new(settings: Settings) -> Self {
+    /// `boot`: the kernel's id of this boot.
+    pub(super) fn new(settings: Settings, past: Past, boot: String) -> Self {
+        let (history, stayed) = past.taken_up(&boot);
         Self {
             settings: settings.sane(),
             slots: BTreeMap::new(),
-            history: History::default(),
+            history,
+            stayed,
+            boot,
             left: None,
             looked: false,
             overrun: false,
@@ -91,6 +99,15 @@ impl Table {
             Action::Add | Action::Change => self.stirred(key, now, false),
             Action::Remove | Action::Unbind => self.loosened(key, now),
         }
+    }
+
+    /// What is to be remembered beyond this watcher, if anything is new.
+    pub(super) fn past(&mut self) -> Option<Past> {
+        if !self.history.take_news() {
+            return None;
+        }
+        let present = self.slots.values().filter(|slot| slot.is_present()).filter_map(|slot| slot.shown.as_ref());
+        Some(Past::of(&self.history, &self.boot, present.map(|shown| &shown.device)))
     }
 
     fn added(&mut self, key: &str, now: Instant) {
@@ -151,6 +168,7 @@ impl Table {
             .collect();
         gone.push(key.to_owned());
         for key in gone {
+            self.stayed.remove(&key);
             self.depart(&key, now);
             match &mut self.left {
                 Some(left) if left.len() < MAX_PORTS => drop(left.insert(key)),
@@ -174,7 +192,7 @@ impl Table {
         shown.device.life.generation = self.history.turn(key);
         self.changed = true;
         if self.settings.grace.is_zero() {
-            self.history.left(&shown.device);
+            self.history.left(&shown.device.key, former(&shown.device));
             return;
         }
         shown.device.life.presence = Presence::Absent;
@@ -287,7 +305,7 @@ impl Table {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if let Some(shown) = slot.shown.take() {
             self.history.turn(key);
-            self.history.left(&shown.device);
+            self.history.left(&shown.device.key, former(&shown.device));
         }
         *slot = Slot::arriving(now, Some(device));
         self.changed = true;
@@ -302,15 +320,20 @@ impl Table {
         }
         let Some(slot) = self.slots.get_mut(key) else { return };
         if let Some(absent) = slot.shown.take() {
-            self.history.left(&absent.device);
+            self.history.left(&absent.device.key, former(&absent.device));
         }
-        let life = Life {
-            presence: Presence::Present,
-            for_milliseconds: 0,
-            generation: self.history.turn(key),
-            replugs: self.history.plugged(identity),
-            before: self.history.before(&device),
+        // Only the first device at a port can have stayed there.
+        let (generation, replugs) = match self.stayed.remove(key) {
+            Some(stayed) if stayed.is(&device) => (stayed.generation, stayed.replugs),
+            other => {
+                if let Some(other) = other {
+                    self.history.left(key, other.former());
+                }
+                (self.history.turn(key), self.history.plugged(identity))
+            }
         };
+        let before = self.history.before(&device);
+        let life = Life { presence: Presence::Present, for_milliseconds: 0, generation, replugs, before };
         *slot = Slot {
             shown: Some(Shown { device: Device { life, ..device }, since: now }),
             reviews: Some(Reviews::begin(now)),
@@ -334,7 +357,7 @@ impl Table {
     fn end_absence(&mut self, key: &str) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if let Some(absent) = slot.shown.take_if(|shown| shown.device.life.presence == Presence::Absent) {
-            self.history.left(&absent.device);
+            self.history.left(&absent.device.key, former(&absent.device));
             self.changed = true;
         }
         self.drop_empty(key);

@@ -1,19 +1,26 @@
 //! `yurt devices`: the facts that a policy would get, for people and scripts.
 
 use std::io;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Args;
+use anyhow::bail;
+use clap::{Args, Subcommand};
 use comfy_table::{ContentArrangement, Table, presets};
+use yurt_nomad::device::{Group, Health, Instance};
 use yurt_usb::facts::{ClassCodes, Device, Snapshot};
-use yurt_usb::{Roots, Settings, Watcher, scan};
+use yurt_usb::{Settings, Watcher};
 
+use super::recorded;
 use super::term::{Out, Style};
+use super::under::{Facts, Under};
+use crate::check::{Offer, find};
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// One line per device in columns, without the tree
     #[arg(long, conflicts_with = "json")]
     table: bool,
@@ -23,18 +30,31 @@ pub(super) struct Arguments {
     /// Go on and show every change
     #[arg(long)]
     watch: bool,
-    /// A simulated bus instead of this machine's
-    #[arg(long, value_name = "DIR", hide = true)]
-    usb_root: Option<PathBuf>,
+    #[command(flatten)]
+    under: Under,
+    #[command(flatten)]
+    facts: Facts,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Write what is here to a file that `--replay` and `yurt guest check` take: the devices of a bug report
+    Record(recorded::Arguments),
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let roots = arguments.usb_root.as_deref().map_or_else(Roots::system, Roots::simulated);
+    if let Some(Verb::Record(arguments)) = &arguments.verb {
+        return recorded::run(arguments);
+    }
     let mut out = Out::new();
     if !arguments.watch {
-        show(&mut out, arguments, &scan(&roots))?;
+        show(&mut out, arguments, &arguments.facts.read()?)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if arguments.facts.is_recorded() {
+        bail!("--watch: what was recorded does not change");
+    }
+    let roots = arguments.facts.roots();
     let watcher = Watcher::start(roots, Settings::default());
     let mut snapshots = watcher.snapshots();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -69,19 +89,45 @@ fn show(out: &mut Out, arguments: &Arguments, snapshot: &Snapshot) -> anyhow::Re
     if arguments.table {
         out.line(&table(snapshot).to_string())?;
     } else {
-        for root in snapshot.devices.iter().filter(|device| device.parent.is_none()) {
-            tree(out, snapshot, root, 0)?;
+        let offered = match arguments.under.is_given() {
+            true => Some(arguments.under.decides()?.offer(snapshot)?),
+            false => None,
+        };
+        let known = |device: &&Arc<Device>| device.parent.as_deref().is_some_and(|key| find(snapshot, key).is_some());
+        for root in snapshot.devices.iter().filter(|device| !known(device)) {
+            tree(out, snapshot, root, offered.as_ref().map(|(offer, _)| offer), 0)?;
+        }
+        for refused in offered.iter().flat_map(|(_, refused)| refused) {
+            out.line(&out.paint(Style::Bad, &format!("not offered: {refused}")))?;
         }
     }
     Ok(())
 }
 
-fn tree(out: &mut Out, snapshot: &Snapshot, device: &Device, depth: usize) -> io::Result<()> {
-    out.line(&format!("{}{}", "  ".repeat(depth), line(out, device)))?;
+fn tree(out: &mut Out, snapshot: &Snapshot, device: &Device, offer: Option<&Offer>, depth: usize) -> io::Result<()> {
+    let mut text = format!("{}{}", "  ".repeat(depth), line(out, device));
+    for (group, instance) in offer.into_iter().flat_map(|offer| offered_as(offer, device)) {
+        let name = format!("{}/{}/{}  {}", group.vendor, group.kind, group.name, instance.id);
+        let offered = match &instance.health {
+            Health::Healthy { .. } => out.paint(Style::Good, &name),
+            Health::Unhealthy { reason } => out.paint(Style::Bad, &format!("{name}: {reason}")),
+        };
+        text.push_str(&format!("  -> {offered}"));
+    }
+    out.line(&text)?;
     for child in snapshot.devices.iter().filter(|child| child.parent.as_deref() == Some(&device.key)) {
-        tree(out, snapshot, child, depth + 1)?;
+        tree(out, snapshot, child, offer, depth + 1)?;
     }
     Ok(())
+}
+
+/// The instances that a device stands in, with their groups.
+fn offered_as<'a>(offer: &'a Offer, device: &'a Device) -> impl Iterator<Item = (&'a Group, &'a Instance)> {
+    let has = |instance: &Instance| {
+        offer.instances.get(&instance.id).is_some_and(|one| one.instance.members.contains(&device.key))
+    };
+    let all = offer.groups.iter().flat_map(|group| group.instances.iter().map(move |instance| (group, instance)));
+    all.filter(move |(_, instance)| has(instance))
 }
 
 /// What changed between two snapshots, a line each.

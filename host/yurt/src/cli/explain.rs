@@ -1,57 +1,38 @@
 //! `yurt explain`: one device, what is known of it, what becomes of it under a configuration, and how a job asks for it.
-//!
-//! No plugin needs to run and no device is opened. What a running plugin remembers – ids that it gave before, unplugged devices
-//! that it still offers – is not known here.
 
-use std::fs;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use serde_json::{Value, json};
-use yurt_guest::Source;
 use yurt_nomad::attribute::{self, parse_literal};
-use yurt_nomad::config::{from_agent_file, from_hcl};
 use yurt_nomad::device::{Group, Health};
 use yurt_usb::facts::{Device as Facts, SerialQuality, Snapshot};
-use yurt_usb::{Roots, scan};
 
-use super::demo;
 use super::devices::title;
 use super::term::{Out, Style};
+use super::under::{Decides, Under};
 use crate::check::{self, Offer};
-use crate::choice::{self, Device, Plugin};
-use crate::{convert, device_plugin, diagnostics};
+use crate::convert;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// A port (1-1.4), ids (10c4:ea60), a serial number, an offered id (sn-0001) or a node (/dev/ttyUSB0)
     device: String,
-    /// The agent's configuration file, or one with the keys of the stanza's config block alone; without it everything but hubs is allowed
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Whose stanza of the agent's file
-    #[arg(long, value_name = "NAME", default_value = "usb")]
-    plugin: String,
-    /// Another policy than the built-in one
-    #[arg(long, value_name = "FILE")]
-    guest: Option<PathBuf>,
+    #[command(flatten)]
+    under: Under,
+    #[command(flatten)]
+    facts: super::under::Facts,
     /// One JSON object for each device
     #[arg(long)]
     json: bool,
-    /// A simulated bus instead of this machine's
-    #[arg(long, value_name = "DIR", hide = true)]
-    usb_root: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut out = Out::new();
-    let policy = policy(arguments)?;
-    let config = config(arguments, &policy)?;
-    let roots = arguments.usb_root.as_deref().map_or_else(Roots::system, Roots::simulated);
-    let facts = scan(&roots);
-    let (offer, refused) = offer(&policy, &config, &facts)?;
+    let decides = arguments.under.decides()?;
+    let facts = arguments.facts.read()?;
+    let (offer, refused) = decides.offer(&facts)?;
 
     let found: Vec<&Facts> =
         facts.devices.iter().map(AsRef::as_ref).filter(|device| is_meant(&arguments.device, device, &offer)).collect();
@@ -64,7 +45,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         );
     }
     for device in found {
-        let verdict = verdict(&policy, &config, &facts, device, &offer, &refused)?;
+        let verdict = verdict(&decides, &facts, device, &offer, &refused)?;
         if arguments.json {
             out.line(&verdict.json(device).to_string())?;
         } else {
@@ -73,48 +54,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn policy(arguments: &Arguments) -> anyhow::Result<Device> {
-    let source = match &arguments.guest {
-        Some(file) => Source::File(std::path::absolute(file)?),
-        None => choice::built_in("usb", false).context("the built-in policy is missing")?,
-    };
-    let runtime = choice::patient(demo::cache()).map_err(|why| anyhow!("{why}"))?;
-    let loaded = runtime.open(&source).map_err(|why| anyhow!("{why}"))?;
-    match choice::ready(loaded).map_err(|why| anyhow!("{why}"))? {
-        Plugin::Device(device) => Ok(*device),
-        Plugin::Driver(_) => bail!("{}: a task driver's guest; devices are a USB policy's", source.origin()),
-    }
-}
-
-/// The guest's part of the configuration, as the agent would hand it over.
-fn config(arguments: &Arguments, policy: &Device) -> anyhow::Result<Value> {
-    let Some(file) = &arguments.config else {
-        return Ok(from_hcl("rule {}", "everything", &policy.keys).or_else(|_| from_hcl("", "nothing", &policy.keys))?);
-    };
-    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    let name = file.display().to_string();
-    let whole = match from_agent_file(&text, &name, &arguments.plugin, &policy.schema)? {
-        Some(whole) => whole,
-        None => from_hcl(&text, &name, &policy.schema)?,
-    };
-    let (config, _) = device_plugin::split(whole).map_err(|why| anyhow!("{name}: {why}"))?;
-    let findings = policy.policy.check_config(&config.to_string()).map_err(|why| anyhow!("{why}"))?;
-    match diagnostics::refusal(&findings) {
-        Some(why) => bail!("{name}: {why}"),
-        None => Ok(config),
-    }
-}
-
-fn offer(policy: &Device, config: &Value, facts: &Snapshot) -> anyhow::Result<(Offer, Vec<String>)> {
-    let answer = policy
-        .policy
-        .group(&config.to_string(), &convert::snapshot(facts), None)
-        .map_err(|why| anyhow!("{why}"))?
-        .map_err(|why| anyhow!("the policy cannot decide: {why}"))?;
-    let (offer, refused) = check::offer(&answer, facts);
-    Ok((offer, refused.iter().map(ToString::to_string).collect()))
 }
 
 fn is_meant(what: &str, device: &Facts, offer: &Offer) -> bool {
@@ -150,14 +89,13 @@ enum Outcome {
 }
 
 fn verdict(
-    policy: &Device,
-    config: &Value,
+    decides: &Decides,
     facts: &Snapshot,
     device: &Facts,
     offer: &Offer,
     refused: &[String],
 ) -> anyhow::Result<Verdict> {
-    let rule = deciding(policy, config, facts, device)?;
+    let rule = deciding(decides, facts, device)?;
     let of = |group: &Group| {
         group
             .instances
@@ -192,15 +130,10 @@ fn verdict(
 
 /// The rule that decides about a device, and whether it allows it: the first with which the rules up to it offer the device, or keep a
 /// rule behind it that allows everything from doing so.
-fn deciding(
-    policy: &Device,
-    config: &Value,
-    facts: &Snapshot,
-    device: &Facts,
-) -> anyhow::Result<Option<(usize, bool)>> {
-    let Some(rules) = config.get("rule").and_then(Value::as_array) else { return Ok(None) };
+fn deciding(decides: &Decides, facts: &Snapshot, device: &Facts) -> anyhow::Result<Option<(usize, bool)>> {
+    let Some(rules) = decides.config.get("rule").and_then(Value::as_array) else { return Ok(None) };
     let offered = |rules: Vec<Value>| -> anyhow::Result<bool> {
-        let mut config = config.clone();
+        let mut config = decides.config.clone();
         for (key, value) in
             [("rule", Value::Array(rules)), ("target_vendor_id", json!(0)), ("target_product_id", json!(0))]
         {
@@ -208,7 +141,7 @@ fn deciding(
                 *given = value;
             }
         }
-        let answer = policy.policy.group(&config.to_string(), &convert::snapshot(facts), None);
+        let answer = decides.policy.policy.group(&config.to_string(), &convert::snapshot(facts), None);
         let groups = answer.map_err(|why| anyhow!("{why}"))?.map_or_else(|_| Vec::new(), |offer| offer.groups);
         Ok(groups.iter().flat_map(|group| &group.instances).any(|one| one.members.contains(&device.key)))
     };

@@ -5,8 +5,10 @@ mod devices;
 mod explain;
 mod guest;
 mod install;
+mod recorded;
 mod simulate;
 mod term;
+mod under;
 
 use std::process::ExitCode;
 

@@ -47,7 +47,7 @@ impl Log {
         let pipe = OpenOptions::new().read(true).custom_flags(options).open(&self.path).expect("the pipe's read side");
         let shared = Arc::clone(&self.shared);
         shared.lock().expect("no panic").ended = false;
-        let (stop, stopper) = rustix::pipe::pipe().expect("a pipe");
+        let (stop, stopper) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
         let reader = std::thread::spawn(move || collect(pipe, &stop, &shared));
         *self.reader.lock().expect("no panic") = Some((reader, stopper));
     }

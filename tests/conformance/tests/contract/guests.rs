@@ -268,7 +268,10 @@ async fn a_group_that_would_make_the_agent_stop_the_plugin_is_left_out_and_named
         (instance(Instance { id: "x", members: vec!["1-1"], share: None }), "already"),
         (instance(Instance { id: "x", members: vec!["1-9"], share: None }), "is in the facts"),
         (instance(Instance { id: "x", members: vec![], share: None }), "stands for no device"),
-        (instance(Instance { id: "x", members: vec!["1-2"], share: Some("s") }), "is not granted"),
+        (
+            instance(Instance { id: "x", members: vec!["1-2"], share: Some("s") }),
+            "takes yurt { grants { sharing = true } }",
+        ),
     ] {
         let place = acme(&offers(&[good(), bad.clone()]).component());
         let bus = place.bus();

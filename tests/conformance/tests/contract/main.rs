@@ -4,6 +4,8 @@
 
 mod agents;
 mod configuration;
+mod devices;
+mod directory;
 mod ending;
 mod explain;
 mod fingerprint;

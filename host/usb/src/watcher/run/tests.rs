@@ -4,6 +4,7 @@ use std::{
 };
 
 use super::{super::looker::of, *};
+use crate::Settings;
 use crate::{
     facts::Presence,
     sim::{Bus, models},
@@ -37,7 +38,9 @@ fn a_sick_device_hides_no_other_and_is_told_once_it_can_be_read() {
     let (sender, snapshots) = watch::channel(Arc::default());
     let settings =
         Settings { settle: Duration::from_millis(20), settle_max: Duration::from_millis(200), ..Settings::default() };
-    let run = Run::new(roots, settings, reader, Arc::clone(&inbox), looker, None, sender);
+    let table = Table::new(settings, Past::default(), String::new());
+    let told = Told { snapshots: sender, past: Arc::default() };
+    let run = Run::new(roots, table, reader, Arc::clone(&inbox), looker, None, told);
     let watcher = spawn(move || run.run());
     let wait = |holds: &dyn Fn(&Snapshot) -> bool| {
         let begin = Instant::now();

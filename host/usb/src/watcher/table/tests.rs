@@ -46,7 +46,7 @@ fn ms(n: u64) -> Duration {
 
 /// A table that has had its first look at nothing.
 fn table(now: Instant) -> Table {
-    let mut table = Table::new(SETTINGS);
+    let mut table = Table::new(SETTINGS, Past::default(), "boot".to_owned());
     table.full_begins();
     table.full(Vec::new(), &[], now, now);
     table
@@ -158,7 +158,7 @@ fn a_device_that_hangs_is_left_as_it_is_and_the_others_go_on() {
 #[test]
 fn what_hangs_from_a_hub_goes_with_it() {
     let begin = Instant::now();
-    let mut table = Table::new(SETTINGS);
+    let mut table = Table::new(SETTINGS, Past::default(), "boot".to_owned());
     table.full_begins();
     let keys = ["1-1", "1-1.1", "1-1.1.4", "1-11", "1-2", "usb1", "usb11", "11-1"];
     table.full(keys.iter().map(|key| device(key, 1, key)).collect(), &[], begin, begin);

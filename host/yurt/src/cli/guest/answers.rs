@@ -9,8 +9,11 @@ use yurt_nomad::device::{self, HEALTHY_COUNT};
 use yurt_nomad::schema::Spec;
 
 use super::cases::Asked;
-use crate::check::{self, Offer};
-use crate::{convert, device_plugin, diagnostics, reserve};
+use crate::check::{self, Grants, Offer};
+use crate::{convert, device_plugin, diagnostics, folders, reserve};
+
+/// No operator is asked about an author's cases.
+const RIGHTS: reserve::Rights<'_> = reserve::Rights { grants: Grants::ALL, folders: Some(folders::USUAL) };
 
 /// The answers to one case.
 #[derive(Debug, Default)]
@@ -45,7 +48,7 @@ pub(super) fn answers(policy: &UsbPolicy, schema: &Spec, asked: &Asked) -> Resul
             return Ok(answers);
         }
     };
-    let (checked, refused) = check::offer(&offer, &asked.facts);
+    let (checked, refused) = check::offer(&offer, &asked.facts, Grants::ALL);
     answers.wrong.extend(refused.iter().map(|refusal| format!("the host leaves out {refusal}")));
     answers.wrong.extend(checked.groups.iter().flat_map(unmatchable));
     answers.give("group", offered(&offer, &checked));
@@ -155,7 +158,8 @@ fn reserved(
     let facts = wit::Snapshot { number: asked.facts.number, devices, trouble: asked.facts.trouble.clone() };
     let instances: Vec<wit::Instance> = offered.iter().map(|one| one.instance.clone()).collect();
     let answer = policy.reserve(config, &facts, &group, &instances).map_err(|why| why.to_string())?;
-    Ok(answer.and_then(|answer| reserve::check(&answer, &facts, &offered)).map(|reservation| {
+    Ok(answer.and_then(|answer| reserve::check(&answer, &facts, &offered, RIGHTS)).map(|checked| {
+        let reservation = checked.reservation;
         let device = |node: &device::DeviceNode| {
             json!({ "host-path": node.host_path, "task-path": node.task_path, "permissions": node.permissions })
         };
