@@ -480,7 +480,7 @@ typedef struct exports_policy_env_value_t {
 } exports_policy_env_value_t;
 
 #define EXPORTS_POLICY_ENV_VALUE_TEXT 0
-// The path in the task of the node-grant at this place.
+// The path in the task of the node-grant at this place: in its instance's directory where that is mounted, so that it stays.
 #define EXPORTS_POLICY_ENV_VALUE_NODE_PATH 1
 // The path in the task of the mount-grant at this place.
 #define EXPORTS_POLICY_ENV_VALUE_MOUNT_PATH 2
@@ -502,11 +502,16 @@ typedef struct exports_policy_node_grant_t {
   bool   mknod;
 } exports_policy_node_grant_t;
 
-// The directory of Yurt's own that follows the instance over replugs; the same path on the host and in the task unless said.
+// The directory of Yurt's own that follows the instance over replugs: the nodes that are granted of its members, as `usb`, `tty`,
+// `tty-2`, and `manifest.json`; with several members, each below its key. One for an instance.
 typedef struct exports_policy_mount_grant_t {
   guest_string_t   instance_id;
+  // Below /dev; none: the same path as on the host.
   guest_option_string_t   task_path;
+  // It has to be. Nodes can be written to all the same.
   bool   read_only;
+  // Its nodes are handed out as devices, too. A task with a device cgroup of its own can open no others.
+  bool   devices;
 } exports_policy_mount_grant_t;
 
 typedef struct {

@@ -958,11 +958,11 @@ func wasm_export_yurt_plugin_usb_policy_reserve(arg0 uintptr, arg1 uint32, arg2 
 
 		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4 * 4))) = uint32(length62)
 		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (3 * 4))) = uint32(uintptr(uintptr(result61)))
-		slice66 := (payload).Mounts
-		length68 := uint32(len(slice66))
-		result67 := witRuntime.Allocate(pinner, uintptr(length68*(6*4)), 4)
-		for index, element := range slice66 {
-			base := unsafe.Add(result67, index*(6*4))
+		slice67 := (payload).Mounts
+		length69 := uint32(len(slice67))
+		result68 := witRuntime.Allocate(pinner, uintptr(length69*(6*4)), 4)
+		for index, element := range slice67 {
+			base := unsafe.Add(result68, index*(6*4))
 			utf863 := unsafe.Pointer(unsafe.StringData((element).InstanceId))
 			pinner.Pin(utf863)
 			*(*uint32)(unsafe.Add(unsafe.Pointer(base), 4)) = uint32(uint32(len((element).InstanceId)))
@@ -990,19 +990,26 @@ func wasm_export_yurt_plugin_usb_policy_reserve(arg0 uintptr, arg1 uint32, arg2 
 				result65 = 0
 			}
 			*(*int8)(unsafe.Add(unsafe.Pointer(base), (5 * 4))) = int8(result65)
+			var result66 int32
+			if (element).Devices {
+				result66 = 1
+			} else {
+				result66 = 0
+			}
+			*(*int8)(unsafe.Add(unsafe.Pointer(base), (1 + 5*4))) = int8(result66)
 
 		}
 
-		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (6 * 4))) = uint32(length68)
-		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (5 * 4))) = uint32(uintptr(uintptr(result67)))
+		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (6 * 4))) = uint32(length69)
+		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (5 * 4))) = uint32(uintptr(uintptr(result68)))
 
 	case witTypes.ResultErr:
 		payload := result52.Err()
 		*(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), 0)) = int8(int32(1))
-		utf869 := unsafe.Pointer(unsafe.StringData(payload))
-		pinner.Pin(utf869)
+		utf870 := unsafe.Pointer(unsafe.StringData(payload))
+		pinner.Pin(utf870)
 		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (2 * 4))) = uint32(uint32(len(payload)))
-		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), 4)) = uint32(uintptr(uintptr(utf869)))
+		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), 4)) = uint32(uintptr(uintptr(utf870)))
 
 	default:
 		panic("unreachable")

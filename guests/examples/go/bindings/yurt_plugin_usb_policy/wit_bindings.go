@@ -82,7 +82,7 @@ type Offer struct {
 
 const (
 	EnvValueText uint8 = 0
-	// The path in the task of the node-grant at this place.
+	// The path in the task of the node-grant at this place: in its instance's directory where that is mounted, so that it stays.
 	EnvValueNodePath uint8 = 1
 	// The path in the task of the mount-grant at this place.
 	EnvValueMountPath uint8 = 2
@@ -143,11 +143,16 @@ type NodeGrant struct {
 	Mknod    bool
 }
 
-// The directory of Yurt's own that follows the instance over replugs; the same path on the host and in the task unless said.
+// The directory of Yurt's own that follows the instance over replugs: the nodes that are granted of its members, as `usb`, `tty`,
+// `tty-2`, and `manifest.json`; with several members, each below its key. One for an instance.
 type MountGrant struct {
 	InstanceId string
-	TaskPath   witTypes.Option[string]
-	ReadOnly   bool
+	// Below /dev; none: the same path as on the host.
+	TaskPath witTypes.Option[string]
+	// It has to be. Nodes can be written to all the same.
+	ReadOnly bool
+	// Its nodes are handed out as devices, too. A task with a device cgroup of its own can open no others.
+	Devices bool
 }
 
 type Reservation struct {
