@@ -67,6 +67,10 @@ conformance PLUGIN FLAVOUR *ARGS:
 swaps *ARGS:
     YURT_SWAPS=1000 cargo test -p yurt-conformance --test contract swap_drill -- --nocapture {{ARGS}}
 
+# Ten thousand unplugs and replugs: each is told, nothing grows.
+replugs *ARGS:
+    YURT_REPLUGS=10000 cargo test -p yurt-conformance --test contract replug_drill -- --nocapture {{ARGS}}
+
 # A thousand short tasks, 200 that want too much memory, 500 one after the other: no exit lost, nothing left. Root.
 tasks *ARGS:
     YURT_SHORT_TASKS=1000 YURT_HUNGRY_TASKS=200 YURT_CYCLES=500 cargo test -p yurt-conformance --test driver many:: -- {{ARGS}}

@@ -4,13 +4,15 @@
 //! directory of ours, 0700, files of ours, and a digest over guest, engine and content in the file's own name, checked on the open file
 //! before it is mapped. Whoever can forge that already is us. A damaged entry is deleted and made again.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{Hash, Hasher};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
+use std::num::NonZero;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
 use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
@@ -22,6 +24,12 @@ use crate::journal::hex;
 const ENDING: &str = "cwasm";
 /// Marks files that are still being written.
 const PARTIAL: &str = "partial";
+/// Of names and digests; another one finds nothing that was written before.
+const FORM: &str = "2";
+/// Bytes that are digested by themselves.
+const PIECE: u64 = 2 << 20;
+/// Threads that digest, at most.
+const THREADS: usize = 4;
 
 /// The directory, and what entries of this engine are called.
 #[derive(Debug)]
@@ -34,7 +42,7 @@ pub(crate) struct Cache {
 impl Cache {
     /// The directory is made when the first entry is written.
     pub(crate) fn new(dir: Option<PathBuf>, engine: &Engine) -> Cache {
-        let mut hash = Digesting(Sha256::new());
+        let mut hash = Digesting(Sha256::new_with_prefix(FORM));
         engine.precompile_compatibility_hash().hash(&mut hash);
         let engine = hex(&hash.0.finalize());
         Cache { dir, engine: engine.get(..16).unwrap_or_default().to_owned(), complained: AtomicBool::new(false) }
@@ -61,7 +69,7 @@ impl Cache {
 
     #[allow(unsafe_code)]
     fn open(&self, engine: &Engine, digest: &str, path: &Path) -> Result<Component, String> {
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .custom_flags(i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default())
             .open(path)
@@ -70,7 +78,7 @@ impl Cache {
         if !status.is_file() || status.uid() != me() || status.mode() & 0o077 != 0 {
             return Err("its owner or mode is not what we wrote".into());
         }
-        let check = self.check(digest, &mut file).map_err(|why| why.to_string())?;
+        let check = self.check(digest, &file, status.len()).map_err(|why| why.to_string())?;
         if name(path) != Some(&format!("{}{check}.{ENDING}", self.prefix(digest))) {
             return Err("its content is not what its name says".into());
         }
@@ -112,9 +120,9 @@ impl Cache {
         }
         ours(dir)?;
         let prefix = self.prefix(digest);
-        let check = self.check(digest, &mut &*bytes).map_err(broken)?;
+        let check = self.check(digest, bytes, bytes.len() as u64).map_err(broken)?;
         let finished = dir.join(format!("{prefix}{check}.{ENDING}"));
-        let partial = dir.join(format!("{prefix}{}-{:?}.{PARTIAL}", std::process::id(), std::thread::current().id()));
+        let partial = dir.join(format!("{prefix}{}-{:?}.{PARTIAL}", std::process::id(), thread::current().id()));
         let written = OpenOptions::new()
             .write(true)
             .create(true)
@@ -134,17 +142,28 @@ impl Cache {
         format!("{digest}-{}-", self.engine)
     }
 
-    /// The digest that ties an entry's content to its guest and engine.
-    fn check(&self, digest: &str, content: &mut impl io::Read) -> io::Result<String> {
-        let mut sum = Sha256::new();
-        sum.update(self.prefix(digest));
-        let mut piece = vec![0; 64 << 10];
-        loop {
-            match content.read(&mut piece)? {
-                0 => return Ok(hex(&sum.finalize())),
-                read => sum.update(piece.get(..read).unwrap_or_default()),
+    /// The digest that ties an entry's content to its guest and engine: of the digests of its pieces, which are made side by side, since a
+    /// launch waits for them.
+    fn check(&self, digest: &str, content: &(impl Content + ?Sized), length: u64) -> io::Result<String> {
+        let pieces = usize::try_from(length.div_ceil(PIECE)).unwrap_or(usize::MAX);
+        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS).min(pieces);
+        // Every so manieth piece, by the number of threads.
+        let of_a_thread = |first: usize| -> io::Result<Vec<(usize, Sum)>> {
+            let mut buffer = vec![0; 64 << 10];
+            (first..pieces).step_by(threads.max(1)).map(|at| Ok((at, piece(content, at, &mut buffer)?))).collect()
+        };
+        let mut digests = thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|first| scope.spawn(move || of_a_thread(first))).collect();
+            let mut all = of_a_thread(0)?;
+            for other in others {
+                all.extend(other.join().map_err(|_| io::Error::other("a thread panicked"))??);
             }
-        }
+            io::Result::Ok(all)
+        })?;
+        digests.sort_by_key(|(at, _)| *at);
+        let mut sum = Sha256::new_with_prefix(self.prefix(digest));
+        digests.iter().for_each(|(_, digest)| sum.update(digest));
+        Ok(hex(&sum.finalize()))
     }
 
     fn complain(&self, why: &str) {
@@ -152,6 +171,44 @@ impl Cache {
             tracing::warn!("guests are compiled at every start, since the compiled-code cache cannot be used: {why}");
         }
     }
+}
+
+type Sum = sha2::digest::Output<Sha256>;
+
+/// What an entry holds, or will hold.
+trait Content: Sync {
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
+}
+
+impl Content for File {
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        FileExt::read_at(self, buffer, at)
+    }
+}
+
+impl Content for [u8] {
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        let rest = usize::try_from(at).ok().and_then(|at| self.get(at..)).unwrap_or_default();
+        (&*rest).read(buffer)
+    }
+}
+
+/// The digest of one piece.
+fn piece(content: &(impl Content + ?Sized), number: usize, buffer: &mut [u8]) -> io::Result<Sum> {
+    let mut at = number as u64 * PIECE;
+    let mut left = usize::try_from(PIECE).unwrap_or(usize::MAX);
+    let mut sum = Sha256::new();
+    while left > 0 {
+        let most = left.min(buffer.len());
+        let read = content.read_at(buffer.get_mut(..most).unwrap_or_default(), at)?;
+        if read == 0 {
+            break;
+        }
+        sum.update(buffer.get(..read).unwrap_or_default());
+        at += read as u64;
+        left -= read;
+    }
+    Ok(sum.finalize())
 }
 
 /// A guest from code that was compiled a moment ago and lay nowhere since.

@@ -68,7 +68,10 @@ impl DevicePlugin {
             if let Some(parts) = self.exchange.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 exchange::start(parts);
             }
-            offer::start(Arc::clone(&self.side), self.roots.clone(), &self.begun.places, self.published.clone())
+            let roots = self.roots.clone();
+            let offers = offer::start(Arc::clone(&self.side), roots, &self.begun.places, self.published.clone());
+            self.begun.serve_metrics(Some(Arc::clone(&offers)));
+            offers
         })
     }
 

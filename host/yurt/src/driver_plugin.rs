@@ -376,6 +376,7 @@ impl TaskDriver for DriverPlugin {
             if let Some(parts) = self.exchange.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 exchange::start(parts);
             }
+            self.begun.serve_metrics(None);
             fingerprint::start(Arc::clone(&self.side), Arc::clone(&self.looked), self.told.clone());
             self.sweep();
         });

@@ -13,6 +13,7 @@ use yurt_nomad::schema::{Attr, Block, Spec, SpecError, Type};
 use crate::check::Grants;
 use crate::exchange::Swap;
 use crate::folders::Access;
+use crate::metrics::Endpoint;
 use crate::pin::Pin;
 use crate::record;
 
@@ -30,6 +31,8 @@ pub(crate) struct Common {
     pub(crate) guest_digest: Option<Pin>,
     /// Where calls are recorded, if they are.
     pub(crate) record: Option<record::Settings>,
+    /// Where figures are served, if they are.
+    pub(crate) metrics: Option<Endpoint>,
     /// How a new guest or rule comes to serve.
     pub(crate) swap: Swap,
     /// What a guest may use.
@@ -59,6 +62,7 @@ impl Default for Common {
             policy_file: None,
             guest_digest: None,
             record: None,
+            metrics: None,
             swap: Swap::default(),
             limits: Limits::default(),
         }
@@ -126,6 +130,7 @@ impl Common {
             policy_file,
             guest_digest: text("guest_digest").map(|given| Pin::parse("yurt.guest_digest", given)).transpose()?,
             record: record::Settings::from_json(block)?,
+            metrics: text("metrics").map(Endpoint::parse).transpose()?,
             swap: Swap::from_json(block.get("swap").unwrap_or(&Value::Null))?,
             limits: limits_from(block.get("limits").unwrap_or(&Value::Null))?,
         })
@@ -291,6 +296,7 @@ mod tests {
             (json!({"settle": "soon"}), ["settle", "soon", "250ms"]),
             (json!({"settle": "-1s"}), ["settle", "-1s", "10s"]),
             (json!({"grace": "2h"}), ["grace", "2h", "3600s"]),
+            (json!({"metrics": "0.0.0.0:9177"}), ["yurt.metrics", "0.0.0.0", "127.0.0.1:9177"]),
             (json!({"policy_file": "rules.hcl"}), ["yurt.policy_file", "rules.hcl", "absolute"]),
             (json!({"guest_digest": "latest"}), ["yurt.guest_digest", "latest", "64 digits"]),
             (json!({"limits": {"memory": 1}}), ["yurt.limits: memory = 1", "1048576", "1073741824 bytes"]),

@@ -20,6 +20,7 @@ mod folders;
 mod guest_call;
 mod host_config;
 mod lean;
+mod metrics;
 mod offer;
 mod pin;
 mod places;

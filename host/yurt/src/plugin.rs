@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, ValueEnum};
+use tokio::sync::watch;
 use yurt_go_plugin::log;
 use yurt_go_plugin::server::{Environment, ServeOptions, serve};
 use yurt_guest::{Compiler, FirstTier, Options, Runtime, Source};
@@ -18,6 +19,8 @@ use crate::device_plugin::DevicePlugin;
 use crate::driver_plugin::DriverPlugin;
 use crate::exchange::Known;
 use crate::host_config::Common;
+use crate::metrics::{self, Endpoint, Figures};
+use crate::offer::Offers;
 use crate::pin::Pin;
 use crate::places::Places;
 use crate::record::{self, Recorder};
@@ -60,6 +63,8 @@ pub(crate) struct Begun {
     pub(crate) places: Places,
     pub(crate) log: log::Control,
     pub(crate) recorder: Arc<Recorder>,
+    /// Where figures are to be served.
+    pub(crate) metrics: watch::Sender<Option<Endpoint>>,
 }
 
 impl Begun {
@@ -67,6 +72,17 @@ impl Begun {
     pub(crate) fn configured(&self, common: &Common) {
         self.log.set_level(common.log_level);
         self.recorder.set(common.record.as_ref(), &self.runtime, self.places.file_name());
+        self.metrics.send_if_modified(|endpoint| {
+            let different = *endpoint != common.metrics;
+            endpoint.clone_from(&common.metrics);
+            different
+        });
+    }
+
+    /// Serves figures from now on, if the configuration says so.
+    pub(crate) fn serve_metrics(&self, offers: Option<Arc<Offers>>) {
+        let figures = Figures { places: self.places.clone(), offers };
+        tokio::spawn(metrics::run(self.metrics.subscribe(), figures));
     }
 
     /// The guest that a pin in the configuration asks for, if it is there and can serve.
@@ -122,7 +138,16 @@ fn try_run(environment: Environment) -> Result<(), String> {
         .max_blocking_threads(8)
         .build()
         .map_err(|why| format!("no runtime: {why}"))?;
-    let begun = Begun { runtime, source, pin, known: chosen.known, places, log, recorder: Arc::default() };
+    let begun = Begun {
+        runtime,
+        source,
+        pin,
+        known: chosen.known,
+        places,
+        log,
+        recorder: Arc::default(),
+        metrics: watch::Sender::new(None),
+    };
     let served = wire.block_on(async {
         let routes = match chosen.plugin {
             Plugin::Device(device) => {

@@ -299,7 +299,7 @@ func (a *Agent) cleanUp() {
 		}
 	}
 	// Secrets directories are small file systems of their own.
-	for _, point := range a.mounts() {
+	for _, point := range append(a.mounts(), a.pluginMounts()...) {
 		_ = syscall.Unmount(point, syscall.MNT_DETACH)
 	}
 }

@@ -93,10 +93,21 @@ func (a *Agent) scope() string {
 }
 
 // mounts of tasks in the host's view.
-func (a *Agent) mounts() (points []string) {
+func (a *Agent) mounts() []string {
+	return mountsWhere(func(point string) bool { return strings.HasPrefix(point, a.dir+"/") })
+}
+
+// pluginMounts are the directories for tasks that device plugins of this agent made, beside their runtime directory.
+func (a *Agent) pluginMounts() []string {
+	return mountsWhere(func(point string) bool {
+		return strings.HasPrefix(point, runtimeDir+"-devices/") && strings.Contains(point, filepath.Base(a.dir)+"-")
+	})
+}
+
+func mountsWhere(holds func(point string) bool) (points []string) {
 	mounts, _ := os.ReadFile("/proc/self/mounts")
 	for _, line := range strings.Split(string(mounts), "\n") {
-		if fields := strings.Fields(line); len(fields) > 1 && strings.HasPrefix(fields[1], a.dir+"/") {
+		if fields := strings.Fields(line); len(fields) > 1 && holds(fields[1]) {
 			points = append(points, fields[1])
 		}
 	}

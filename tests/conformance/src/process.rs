@@ -223,3 +223,28 @@ impl Output {
         self.wait_for(|bytes, ended| ended.then(|| bytes.to_vec()))
     }
 }
+
+/// What a process has of the machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Uses {
+    /// Resident memory, KiB.
+    pub kib: u64,
+    /// Open files.
+    pub descriptors: usize,
+    /// Threads.
+    pub threads: usize,
+}
+
+impl Uses {
+    /// Of a process that runs.
+    pub fn of(pid: u32) -> Uses {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a size");
+        let kib = line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).expect("a number");
+        Uses { kib, descriptors: entries(pid, "fd"), threads: entries(pid, "task") }
+    }
+}
+
+fn entries(pid: u32, what: &str) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/{what}")).expect("a running process").count()
+}

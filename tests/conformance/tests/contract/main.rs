@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod agents;
+mod comparison;
 mod configuration;
 mod devices;
 mod directory;
@@ -15,6 +16,7 @@ mod inspect;
 mod launches;
 mod offering;
 mod record;
+mod replug_drill;
 mod reservation;
 mod rude_devices;
 mod services;

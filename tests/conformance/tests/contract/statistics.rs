@@ -1,11 +1,16 @@
 //! The stream of figures.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use yurt_conformance::place::Place;
 use yurt_conformance::process::PATIENCE;
 use yurt_nomad::client::Figures;
 use yurt_nomad::device::GroupStats;
+use yurt_usb::sim::models;
 
 use crate::agents::{EVERYTHING, adapter_and_key, ids, serving, until};
 
@@ -66,4 +71,58 @@ async fn with_nothing_to_measure_the_stream_is_open_all_the_same() {
         }
     });
     assert!(end.await.is_err());
+}
+
+/// What a scraper gets from a socket file.
+async fn scraped(socket: &Path, question: &str) -> String {
+    let (socket, question) = (socket.to_owned(), question.to_owned());
+    tokio::task::spawn_blocking(move || said(&socket, &question)).await.unwrap()
+}
+
+fn said(socket: &Path, question: &str) -> String {
+    let since = Instant::now();
+    let mut stream = loop {
+        match UnixStream::connect(socket) {
+            Ok(stream) => break stream,
+            Err(why) => assert!(since.elapsed() < Duration::from_secs(20), "{why}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    stream.write_all(format!("{question} HTTP/1.1\r\nhost: here\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn figures_are_served_to_scrapers_of_this_machine_where_the_operator_says() {
+    let place = Place::new();
+    let bus = place.bus();
+    bus.plug("1-1", &models::cp2102()).unwrap();
+    bus.plug("1-2", &models::memory_stick()).unwrap();
+    bus.set_attribute("1-2", "authorized", "0\n").unwrap();
+    let socket = place.root().join("metrics.sock");
+    let config = format!("rule {{}}\nyurt {{\n settle = \"20ms\"\n metrics = \"unix:{}\"\n}}", socket.display());
+    let mut launched = serving(&place, &config).await;
+    let mut offers = launched.device.fingerprint().await.unwrap();
+    until(&mut offers, |groups| ids(groups).len() == 2).await;
+    let answer = scraped(&socket, "GET /metrics").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("text/plain; version=0.0.4"), "{answer}");
+    let stick = |line: &&str| line.starts_with("yurt_usb_device_healthy{") && line.contains("id=\"sn-5B1C07A2\"");
+    assert!(answer.lines().find(stick).is_some_and(|line| line.ends_with(" 0")), "{answer}");
+    for sample in [
+        "yurt_usb_plugged 3",
+        "yurt_usb_device_link_megabits{id=\"sn-0001\",port=\"1-1\"} 12",
+        "yurt_usb_device_info{id=\"sn-0001\",port=\"1-1\",vendor_id=\"0x10c4\",product_id=\"0xea60\"} 1",
+    ] {
+        assert!(answer.lines().any(|line| line == sample), "{sample}: {answer}");
+    }
+    assert!(
+        answer.contains("yurt_usb_device_urbs_total{id=\"sn-0001\"")
+            && answer.contains("yurt_guest_calls_total{plugin=\"usb\"")
+    );
+    assert!(scraped(&socket, "GET /").await.starts_with("HTTP/1.1 404 "));
+    assert!(scraped(&socket, "POST /metrics").await.starts_with("HTTP/1.1 405 "));
+    assert!(scraped(&socket, "nonsense").await.starts_with("HTTP/1.1 400 "));
+    assert_eq!(std::fs::metadata(&socket).unwrap().mode() & 0o777, 0o600);
 }

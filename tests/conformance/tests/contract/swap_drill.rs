@@ -2,12 +2,11 @@
 //!
 //! `YURT_SWAPS` says how many; a handful unless told.
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use yurt_conformance::process::PATIENCE;
+use yurt_conformance::process::{PATIENCE, Uses};
 use yurt_nomad::client::Device;
 
 use crate::agents::{ids, until};
@@ -96,25 +95,4 @@ async fn reserve(mut device: Device, over: Arc<AtomicBool>, calls: Arc<AtomicU64
         calls.fetch_add(1, Relaxed);
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-}
-
-/// What a process has of the machine.
-#[derive(Debug)]
-struct Uses {
-    kib: u64,
-    descriptors: usize,
-    threads: usize,
-}
-
-impl Uses {
-    fn of(pid: u32) -> Uses {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        let kib = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-        Uses { kib, descriptors: entries(pid, "fd"), threads: entries(pid, "task") }
-    }
-}
-
-fn entries(pid: u32, what: &str) -> usize {
-    fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count()
 }
