@@ -39,11 +39,11 @@ func TestADirectoryFollowsADeviceIntoARunningTask(t *testing.T) {
 	bus := rig.NewBus(t)
 	bus.Plug("1-1", rig.CP2102, "--serial", "AA01")
 	bus.Plug("1-2", rig.CP2102, "--serial", "AA02")
-	setup := rig.WithYurt(t, "usb", bus, "rule {\n expose = \"both\"\n}\nyurt {\n settle = \"20ms\"\n}")
+	setup := rig.WithYurt(t, "usb", bus, "rule {\n serial = \"AA01\"\n expose = \"both\"\n}\nrule {\n expose = \"mount\"\n}\nyurt {\n settle = \"20ms\"\n}")
 	setup.Config = append(setup.Config, rig.PythonClient(t))
 	agent := rig.Start(t, setup)
 	agent.WaitHealthy(2)
-	// One after the other: which driver gets which device is nothing to this.
+	// A simulated bus has no nodes below the host's /dev, which exec would insist on: its task gets the directory alone.
 	for serial, driver := range map[string]string{"AA01": "raw_exec", "AA02": "exec"} {
 		job := strings.Replace(rig.Sleeper("holder-"+driver, fmt.Sprintf(`
           constraint {
