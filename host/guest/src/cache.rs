@@ -286,3 +286,59 @@ impl Hasher for Digesting {
         0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A component of nothing.
+    const EMPTY: [u8; 8] = *b"\0asm\x0d\0\x01\0";
+
+    #[test]
+    fn code_for_another_engine_is_not_mapped_under_this_ones_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("cache");
+        let engine = Engine::default();
+        let code = engine.precompile_component(&EMPTY).unwrap();
+        let ours = Cache::new(Some(place.clone()), &engine);
+        ours.store("guest", &code, u64::MAX);
+        assert!(ours.load(&engine, "guest").is_some());
+        ours.forget("guest");
+
+        let mut config = wasmtime::Config::new();
+        config.consume_fuel(true);
+        let other = Engine::new(&config).unwrap();
+        let others = Cache::new(Some(place.clone()), &other);
+        assert_ne!(others.engine, ours.engine);
+        others.store("guest", &other.precompile_component(&EMPTY).unwrap(), u64::MAX);
+        assert!(ours.load(&engine, "guest").is_none());
+        // Somebody renames it.
+        let entry = entries(&place).next().unwrap();
+        let renamed = place.join(name(&entry).unwrap().replace(&others.engine, &ours.engine));
+        fs::rename(entry, &renamed).unwrap();
+        assert!(ours.load(&engine, "guest").is_none());
+        assert!(!renamed.exists(), "what is no entry of ours is deleted");
+    }
+
+    #[test]
+    fn a_digest_does_not_depend_on_who_makes_it_and_changes_with_every_piece() {
+        let cache = Cache { dir: None, engine: "e".into(), complained: AtomicBool::new(false) };
+        let mut content = vec![7_u8; usize::try_from(3 * PIECE).unwrap() + 5];
+        let of = |content: &[u8]| cache.check("guest", content, content.len() as u64).unwrap();
+        let whole = of(&content);
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("content");
+        fs::write(&file, &content).unwrap();
+        assert_eq!(cache.check("guest", &File::open(&file).unwrap(), content.len() as u64).unwrap(), whole);
+        let mut seen = vec![whole];
+        for at in [0, usize::try_from(PIECE).unwrap(), usize::try_from(3 * PIECE).unwrap() + 4] {
+            content[at] ^= 1;
+            seen.push(of(&content));
+        }
+        seen.push(of(&content[..content.len() - 1]));
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 5);
+        assert_eq!(of(&[]).len(), 64);
+    }
+}

@@ -158,6 +158,7 @@ fn whatever_traps_or_spins_in_its_trial_never_serves() {
         ("trap-in-judge", "judge"),
         ("trap-in-probes", "probes"),
         ("trap-in-check-task", "check-task"),
+        ("trap-in-check-config", "check-config"),
     ] {
         let why = tried(&Guest::hostile_driver(name));
         assert!(matches!(why.cause(), Cause::Trap { .. }) && why.call() == call, "{name}: {why}");
@@ -169,6 +170,8 @@ fn whatever_traps_or_spins_in_its_trial_never_serves() {
         assert_eq!(*why.cause(), Cause::Deadline { limit: SOON, key });
         assert!(start.elapsed() < SOON * 100, "{name} took {:?}", start.elapsed());
     }
+    let why = runtime().open(&source(&Guest::hostile_driver("trap-in-describe"))).unwrap_err();
+    assert!(matches!(&*why.cause, LoadCause::Call(why) if why.call() == "describe"), "{why}");
     // Without a task nobody asks for a plan.
     let trial = DriverTrial { task: None, ..DriverTrial::default() };
     for name in ["trap-in-plan", "trap-in-check-task"] {
