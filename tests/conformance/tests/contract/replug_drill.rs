@@ -9,6 +9,7 @@ use yurt_conformance::process::Uses;
 use yurt_usb::sim::models;
 
 use crate::agents::{ids, serving, until};
+use crate::directory::may_mount;
 
 /// Memory that the plugin may have more of in the end than once it was warm, KiB: an allocator's own affairs.
 const GROWTH: u64 = 4096;
@@ -23,8 +24,8 @@ async fn nothing_is_missed_and_nothing_grows_while_devices_come_and_go() {
     for port in PORTS {
         bus.plug(port, &model(port)).unwrap();
     }
-    let root = rustix::process::geteuid().is_root();
-    let expose = if root { "both" } else { "devices" };
+    let mounts = may_mount();
+    let expose = if mounts { "both" } else { "devices" };
     let config = format!(
         "rule {{\n expose = {expose:?}\n unhealthy_if = [\"flapping\"]\n}}\nyurt {{\n settle = \"0s\"\n log_level = \"error\"\n}}"
     );
@@ -33,7 +34,7 @@ async fn nothing_is_missed_and_nothing_grows_while_devices_come_and_go() {
     until(&mut offers, |groups| ids(groups) == ["sn-S11", "sn-S12", "sn-S13"]).await;
     for id in ["sn-S11", "sn-S12", "sn-S13"] {
         let reservation = launched.device.reserve(vec![id.to_owned()]).await.unwrap();
-        assert_eq!(reservation.mounts.len(), usize::from(root));
+        assert_eq!(reservation.mounts.len(), usize::from(mounts));
     }
     let pid = launched.plugin.pid();
     let (mut warm, began) = (None, Instant::now());
