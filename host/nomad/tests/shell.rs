@@ -89,7 +89,14 @@ async fn a_running_task_is_measured_signalled_stopped_and_destroyed() {
     let driver = &mut launched.driver;
     driver.start(&task(&directory, "a/t/1", "exec sleep 1000")).await.unwrap();
     let mut figures = driver.stats("a/t/1", Duration::from_millis(100)).await.unwrap();
-    let rss = figures.next().await.unwrap().unwrap().total.memory.rss.unwrap();
+    // The first figures may be of a process that was made a moment ago and is nothing yet.
+    let mut rss = 0;
+    for _ in 0..20 {
+        rss = figures.next().await.unwrap().unwrap().total.memory.rss.unwrap();
+        if rss > 10_000 {
+            break;
+        }
+    }
     assert!(rss > 10_000, "{rss}");
     let why = driver.signal("a/t/1", "SIGWHAT").await.unwrap_err();
     assert!(why.to_string().contains("there is no signal \"SIGWHAT\""), "{why}");

@@ -24,110 +24,128 @@ enum Level<'a> {
 
 /// Refuses a text in which more than [`CHAINS_MAX`] chains stand in each other.
 pub(super) fn check(text: &str) -> Result<(), Fault> {
-    let bytes = text.as_bytes();
-    let mut levels = vec![Level::Code { end: b'\0', operators: 0 }];
-    let mut at = 0;
-    while let (Some(&byte), Some(level)) = (bytes.get(at), levels.last_mut()) {
-        let next = bytes.get(at + 1).copied().unwrap_or_default();
-        let opened = match level {
-            Level::Text | Level::Heredoc(_)
-                if matches!(byte, b'$' | b'%') && next == byte && bytes.get(at + 2) == Some(&b'{') =>
-            {
-                at += 3;
-                continue;
-            }
-            Level::Text | Level::Heredoc(_) if matches!(byte, b'$' | b'%') && next == b'{' => {
-                at += 2;
-                Level::Code { end: b'}', operators: 0 }
-            }
-            Level::Text => {
-                if byte == b'"' {
-                    levels.pop();
-                }
-                at += if byte == b'\\' { 2 } else { 1 };
-                continue;
-            }
-            Level::Heredoc(word) => {
-                at += 1;
-                if byte == b'\n'
-                    && let Some(length) = last_line(text.get(at..).unwrap_or_default(), word)
-                {
-                    at += length;
-                    levels.pop();
-                }
-                continue;
-            }
-            Level::Code { end, operators } => match (byte, next) {
-                (b'#', _) | (b'/', b'/') => {
-                    at += bytes.iter().skip(at).take_while(|byte| **byte != b'\n').count();
-                    continue;
-                }
-                (b'/', b'*') => {
-                    let rest = text.get(at + 2..).unwrap_or_default();
-                    at += 2 + rest.find("*/").map_or(rest.len(), |end| end + 2);
-                    continue;
-                }
-                (b'"', _) => {
-                    at += 1;
-                    Level::Text
-                }
-                (b'<', b'<') => match heredoc(text, at) {
-                    Some((word, length)) => {
-                        at += length;
-                        Level::Heredoc(word)
-                    }
-                    None => {
-                        at += 2;
-                        continue;
-                    }
-                },
-                (b'{', _) | (b'[', _) | (b'(', _) => {
-                    at += 1;
-                    Level::Code { end: closing(byte), operators: 0 }
-                }
-                _ => {
-                    let name = name(text.get(at..).unwrap_or_default());
-                    if !name.is_empty() {
-                        at += name.len();
-                        continue;
-                    }
-                    at += 1;
-                    match (byte, next) {
-                        _ if byte == *end => {
-                            levels.pop();
-                        }
-                        (b'<' | b'>' | b'=' | b'!', b'=') => {
-                            at += 1;
-                            *operators += 1;
-                        }
-                        (b',' | b'=', _) => *operators = 0,
-                        // Only in parentheses and brackets does an expression go on in the next line.
-                        (b'\n', _) if matches!(*end, b'}' | b'\0') => *operators = 0,
-                        (b'<' | b'>' | b'!' | b'+' | b'-' | b'*' | b'/' | b'%' | b'&' | b'|', _) => *operators += 1,
-                        _ => {}
-                    }
-                    continue;
-                }
-            },
+    let mut reader = Reader { text, at: 0, levels: vec![Level::Code { end: b'\0', operators: 0 }] };
+    while let (Some(byte), Some(level)) = (reader.byte(0), reader.levels.last()) {
+        let opened = match *level {
+            Level::Code { end, .. } => reader.code(byte, end),
+            Level::Text => reader.text(byte),
+            Level::Heredoc(word) => reader.heredoc(byte, word),
         };
-        levels.push(opened);
-        let chains =
-            levels.iter().filter(|level| matches!(level, Level::Code { operators, .. } if *operators >= CHAIN));
-        if levels.len() > LEVELS_MAX || chains.count() > CHAINS_MAX {
-            return Err(Fault::new(
-                at,
-                "expressions stand too deep in each other; they are not evaluated here: write a constant",
-            ));
+        if let Some(level) = opened {
+            reader.levels.push(level);
+            reader.judge()?;
         }
     }
     Ok(())
 }
 
-fn closing(opening: u8) -> u8 {
-    match opening {
-        b'{' => b'}',
-        b'[' => b']',
-        _ => b')',
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+    levels: Vec<Level<'a>>,
+}
+
+impl<'a> Reader<'a> {
+    fn byte(&self, ahead: usize) -> Option<u8> {
+        self.text.as_bytes().get(self.at + ahead).copied()
+    }
+
+    fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    /// Goes on by so many bytes; the level that they open, if they do.
+    fn on(&mut self, bytes: usize, opened: Option<Level<'a>>) -> Option<Level<'a>> {
+        self.at += bytes;
+        opened
+    }
+
+    fn code(&mut self, byte: u8, end: u8) -> Option<Level<'a>> {
+        let rest = self.rest();
+        match (byte, self.byte(1).unwrap_or_default()) {
+            (b'#', _) | (b'/', b'/') => self.on(rest.find('\n').unwrap_or(rest.len()), None),
+            (b'/', b'*') => {
+                let inside = rest.get(2..).unwrap_or_default();
+                self.on(2 + inside.find("*/").map_or(inside.len(), |end| end + 2), None)
+            }
+            (b'"', _) => self.on(1, Some(Level::Text)),
+            (b'<', b'<') => match heredoc(rest) {
+                Some((word, length)) => self.on(length, Some(Level::Heredoc(word))),
+                None => self.on(2, None),
+            },
+            (b'{', _) => self.on(1, Some(Level::Code { end: b'}', operators: 0 })),
+            (b'[', _) => self.on(1, Some(Level::Code { end: b']', operators: 0 })),
+            (b'(', _) => self.on(1, Some(Level::Code { end: b')', operators: 0 })),
+            (_, next) => {
+                if byte == end {
+                    self.levels.pop();
+                    return self.on(1, None);
+                }
+                let name = name(rest).len();
+                if name > 0 {
+                    return self.on(name, None);
+                }
+                let pair = next == b'=' && matches!(byte, b'<' | b'>' | b'=' | b'!');
+                if let Some(Level::Code { operators, .. }) = self.levels.last_mut() {
+                    match byte {
+                        _ if pair => *operators += 1,
+                        b',' | b'=' => *operators = 0,
+                        // Only in parentheses and brackets does an expression go on in the next line.
+                        b'\n' if matches!(end, b'}' | b'\0') => *operators = 0,
+                        b'<' | b'>' | b'!' | b'+' | b'-' | b'*' | b'/' | b'%' | b'&' | b'|' => *operators += 1,
+                        _ => {}
+                    }
+                }
+                self.on(1 + usize::from(pair), None)
+            }
+        }
+    }
+
+    fn text(&mut self, byte: u8) -> Option<Level<'a>> {
+        match (byte, self.template(byte)) {
+            (_, Some((bytes, opened))) => self.on(bytes, opened),
+            (b'\\', None) => self.on(2, None),
+            (b'"', None) => {
+                self.levels.pop();
+                self.on(1, None)
+            }
+            _ => self.on(1, None),
+        }
+    }
+
+    fn heredoc(&mut self, byte: u8, word: &str) -> Option<Level<'a>> {
+        if let Some((bytes, opened)) = self.template(byte) {
+            return self.on(bytes, opened);
+        }
+        self.at += 1;
+        if byte == b'\n'
+            && let Some(length) = last_line(self.rest(), word)
+        {
+            self.at += length;
+            self.levels.pop();
+        }
+        None
+    }
+
+    /// `${` and `%{` open an expression in a text; `$${` and `%%{` stand for themselves.
+    fn template(&self, byte: u8) -> Option<(usize, Option<Level<'a>>)> {
+        if !matches!(byte, b'$' | b'%') {
+            return None;
+        }
+        match (self.byte(1), self.byte(2)) {
+            (Some(b'{'), _) => Some((2, Some(Level::Code { end: b'}', operators: 0 }))),
+            (next, Some(b'{')) if next == Some(byte) => Some((3, None)),
+            _ => None,
+        }
+    }
+
+    fn judge(&self) -> Result<(), Fault> {
+        let is_chain = |level: &&Level<'_>| matches!(level, Level::Code { operators, .. } if *operators >= CHAIN);
+        if self.levels.len() <= LEVELS_MAX && self.levels.iter().filter(is_chain).count() <= CHAINS_MAX {
+            return Ok(());
+        }
+        let why = "expressions stand too deep in each other; they are not evaluated here: write a constant";
+        Err(Fault::new(self.at, why))
     }
 }
 
@@ -153,8 +171,8 @@ fn continues(next: char) -> bool {
 }
 
 /// The word that ends a heredoc which begins here, and the length of its beginning, up to the end of the line.
-fn heredoc(text: &str, at: usize) -> Option<(&str, usize)> {
-    let line = text.get(at..)?.split('\n').next()?;
+fn heredoc(rest: &str) -> Option<(&str, usize)> {
+    let line = rest.split('\n').next()?;
     let word = line.strip_prefix("<<")?.trim_start_matches('-').trim();
     (!word.is_empty() && name(word) == word).then_some((word, line.len()))
 }
