@@ -110,7 +110,7 @@ async fn serve(endpoint: &Endpoint, figures: &Arc<Figures>) -> io::Result<Infall
             }
         }
         Endpoint::Unix(path) => {
-            let listener = bind(path)?;
+            let (listener, _bound) = (bind(path)?, Bound(path));
             loop {
                 let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
                 let (stream, _) = listener.accept().await?;
@@ -118,6 +118,15 @@ async fn serve(endpoint: &Endpoint, figures: &Arc<Figures>) -> io::Result<Infall
                 tokio::spawn(async move { (converse(stream, figures).await, drop(place)) });
             }
         }
+    }
+}
+
+/// A socket file that goes with its listener.
+struct Bound<'a>(&'a Path);
+
+impl Drop for Bound<'_> {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(self.0));
     }
 }
 
