@@ -20,6 +20,7 @@ lint:
     cd guests && cargo fmt --all --check && cargo clippy --all-targets -- -D warnings
     cd guests/examples/rust && cargo fmt --all --check && cargo clippy --all-targets -- -D warnings
     rustfmt --check --edition 2024 guests/examples/driver/rust/src/lib.rs
+    cargo fetch --locked
     cargo deny --offline check bans licenses sources
     cargo machete
 
