@@ -38,7 +38,8 @@ pub enum Source {
 #[derive(Debug, Clone)]
 pub struct Component {
     path: PathBuf,
-    bytes: Arc<[u8]>,
+    // As they were read: an `Arc<[u8]>` would be a copy, of megabytes.
+    bytes: Arc<Vec<u8>>,
     digest: Arc<str>,
 }
 
