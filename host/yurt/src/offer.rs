@@ -120,9 +120,6 @@ impl Task {
             let snapshot = self.snapshots.borrow_and_update().clone();
             let turn = self.turns.borrow_and_update().clone();
             self.offers.watcher.configure(settings(&turn.serving));
-            if let Some(past) = self.offers.watcher.past() {
-                keep(self.history_file.clone(), Some(past), "what was plugged where").await;
-            }
             if snapshot.number > 0
                 && let Some(again) = self.ask(&turn, &snapshot).await
             {
@@ -131,6 +128,10 @@ impl Task {
                 if answers == AT_REST {
                     lean::forget_the_start();
                 }
+            }
+            // After the answer: no offer waits for a disk.
+            if let Some(past) = self.offers.watcher.past() {
+                keep(self.history_file.clone(), Some(past), "what was plugged where").await;
             }
             tokio::select! {
                 changed = self.snapshots.changed() => if changed.is_err() { return },

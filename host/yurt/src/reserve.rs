@@ -209,10 +209,8 @@ pub(crate) fn check(
     let mut devices: Vec<DeviceNode> = Vec::with_capacity(answer.nodes.len());
     for grant in &answer.nodes {
         let (device, owner, kind) = node(grant, facts, offered, rights.grants)?;
-        let (path, as_device) = match mounts.take(grant, owner, kind) {
-            Some((path, as_device)) => (path, as_device),
-            None => (device.task_path.clone(), true),
-        };
+        let in_directory = mounts.take(grant, owner, kind);
+        let (path, as_device) = in_directory.unwrap_or_else(|| (device.task_path.clone(), true));
         paths.push(path);
         // Two shares of one device in one task are one node.
         if as_device && !devices.contains(&device) {
