@@ -79,7 +79,17 @@ pub(crate) async fn reserve(
     let mut over = 0;
     loop {
         let current = an_offer(offers, over).await?;
-        let snapshot = offers.watcher.snapshots().borrow().clone();
+        let keys: Vec<String> = ids
+            .iter()
+            .filter_map(|id| current.offer.instances.get(id))
+            .flat_map(|one| one.instance.members.clone())
+            .collect();
+        let watched = Arc::clone(offers);
+        let snapshot = blocking(move || {
+            let newest = watched.watcher.snapshots().borrow().clone();
+            watched.watcher.with_usage(&newest, &keys)
+        });
+        let snapshot = snapshot.await?;
         let asked = Arc::new(of_ids(&current.offer, &snapshot, ids)?);
         side.heard_reservation(&asked);
         let (serving, offers) = (Arc::clone(&current.turn.serving), Arc::clone(offers));

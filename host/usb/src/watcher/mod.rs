@@ -31,7 +31,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    facts::{CounterSet, Snapshot},
+    facts::{CounterSet, Device, NodeKind, Snapshot},
     reader::Reader,
     roots::Roots,
 };
@@ -140,6 +140,23 @@ impl Watcher {
     #[must_use]
     pub fn counters(&self, keys: &[String]) -> Vec<CounterSet> {
         self.reader.counters(keys)
+    }
+
+    /// A snapshot with what this machine uses of these devices' disks at this moment, since mounting one is no event. Reads now, on the
+    /// caller's thread, and nothing where there is no disk.
+    #[must_use]
+    pub fn with_usage(&self, snapshot: &Snapshot, keys: &[String]) -> Snapshot {
+        let mut now = snapshot.clone();
+        let has_disk = |device: &Device| device.nodes.iter().any(|node| node.kind == NodeKind::Block);
+        for device in now.devices.iter_mut().filter(|device| keys.contains(&device.key) && has_disk(device)) {
+            let Some(read) = self.reader.one(&device.key) else { continue };
+            for node in &mut Arc::make_mut(device).nodes {
+                if let Some(same) = read.nodes.iter().find(|same| same.path == node.path) {
+                    node.in_use = same.in_use;
+                }
+            }
+        }
+        now
     }
 
     fn tell(&self, change: impl FnOnce(&mut inbox::News)) {

@@ -1,6 +1,7 @@
 //! Ids → what a task gets.
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use tonic::Code;
 use yurt_conformance::place::Place;
@@ -206,4 +207,23 @@ async fn many_at_once_are_all_answered() {
     for call in calls {
         assert_eq!(call.await.unwrap().unwrap().devices.len(), 2);
     }
+}
+
+#[tokio::test]
+async fn a_disk_that_this_machine_has_taken_since_it_was_offered_is_refused() {
+    let place = Place::new();
+    let bus = place.bus();
+    bus.plug("1-1", &models::memory_stick()).unwrap();
+    // Nothing looks again by itself.
+    let config = "fingerprint_period = \"24h\"\nrule {}\nyurt {\n settle = \"20ms\"\n}";
+    let mut launched = serving(&place, config).await;
+    let mut offers = launched.device.fingerprint().await.unwrap();
+    until(&mut offers, |groups| ids(groups) == ["sn-5B1C07A2"]).await;
+    launched.device.reserve(vec!["sn-5B1C07A2".into()]).await.unwrap();
+    fs::create_dir_all(place.usb().join("proc")).unwrap();
+    fs::write(place.usb().join("proc/swaps"), "Filename Type Size Used Priority\n/dev/sda1 partition 8188 0 -2\n")
+        .unwrap();
+    let (code, why) = refusal(launched.device.reserve(vec!["sn-5B1C07A2".into()]).await);
+    assert_eq!(code, Code::FailedPrecondition, "{why}");
+    assert!(why.contains("/dev/sda") && why.contains("in use on this machine"), "{why}");
 }
