@@ -136,7 +136,7 @@ fn read(line: &str) -> Option<Vec<Listed>> {
     let [ids, release, speed, class] = [head.next()?, head.next()?, head.next()?, head.next()?];
     let matter = match head.next() {
         None => None,
-        Some(given) => Some(["unauthorised", "unconfigured"].into_iter().find(|known| *known == given)?),
+        Some(given) => Some(["unauthorised", "unconfigured", "degraded"].into_iter().find(|known| *known == given)?),
     };
     let (vendor, product_id) = ids.split_once(':')?;
     let hex = |text: &str| u16::from_str_radix(text, 16).ok();
@@ -144,7 +144,8 @@ fn read(line: &str) -> Option<Vec<Listed>> {
     let settings: Option<Vec<Setting>> =
         (0..).zip(interfaces.split(';')).map(|(number, text)| interface(number, text.trim())).collect();
     let model = Model {
-        usb_release: if speed.len() > 3 { 0x0300 } else { 0x0200 },
+        // A device for 3.0 on a slower link.
+        usb_release: if speed.len() > 3 || matter == Some("degraded") { 0x0300 } else { 0x0200 },
         codes,
         vendor_id: hex(vendor)?,
         product_id: hex(product_id)?,

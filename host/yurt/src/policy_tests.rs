@@ -25,6 +25,14 @@ const CONFIG: &str = r#"{"fingerprint_period":"10s","target_vendor_id":0,"target
     {"behind":"1-8","min_speed":1,"group":"shelf","vendor_name":"lab","attributes":{"rack":"a1"}},
     {}]}"#;
 
+/// What makes one instance of several devices, several of one, and a directory of nodes.
+const UNITS: &str = r#"{"fingerprint_period":"10s","target_vendor_id":0,"target_product_id":0,"rule":[
+    {"as_one":true,"behind":"1-8","members":2,"vendor_name":"lab","group":"fixture","expose":"mount"},
+    {"subsystem":"hidraw","shares":3,"expose":"both"},
+    {"unhealthy_if":["busy","degraded","duplicate_serial","flapping","no_serial","over_current","power_failed"],"expose":"both"}]}"#;
+
+const CONFIGS: [&str; 2] = [CONFIG, UNITS];
+
 static POLICY: LazyLock<UsbPolicy> = LazyLock::new(|| {
     let runtime = Runtime::new(yurt_guest::Options::default()).unwrap();
     let loaded = runtime.open(&choice::built_in("usb", false).unwrap()).unwrap();
@@ -156,24 +164,29 @@ fn facts(devices: &[Device]) -> Snapshot {
     Snapshot { number: 1, devices: devices.into_iter().map(Arc::new).collect(), trouble: Vec::new() }
 }
 
-fn asked(facts: &Snapshot, memory: Option<&str>) -> wit::Offer {
-    POLICY.group(CONFIG, &convert::snapshot(facts), memory).unwrap().unwrap()
+fn asked(config: &str, facts: &Snapshot, memory: Option<&str>) -> wit::Offer {
+    POLICY.group(config, &convert::snapshot(facts), memory).unwrap().unwrap()
 }
 
 /// By port.
-fn ids(offer: &wit::Offer) -> BTreeMap<String, String> {
-    let instances = offer.groups.iter().flat_map(|group| &group.instances);
-    instances.flat_map(|one| one.members.iter().map(|key| (key.clone(), one.id.clone()))).collect()
+fn ids(offer: &wit::Offer) -> BTreeMap<String, Vec<String>> {
+    let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for one in offer.groups.iter().flat_map(|group| &group.instances) {
+        for key in &one.members {
+            ids.entry(key.clone()).or_default().push(one.id.clone());
+        }
+    }
+    ids
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_is_plugged_the_offer_is_one_that_nomad_takes(devices in plugged()) {
+    fn whatever_is_plugged_the_offer_is_one_that_nomad_takes(devices in plugged(), config in select(&CONFIGS[..])) {
         let facts = facts(&devices);
-        let answer = asked(&facts, None);
-        let (offer, refused) = check::offer(&answer, &facts, Grants::default());
+        let answer = asked(config, &facts, None);
+        let (offer, refused) = check::offer(&answer, &facts, Grants { sharing: true, ..Grants::default() });
         prop_assert_eq!(refused, []);
         let offered: usize = answer.groups.iter().map(|group| group.instances.len()).sum();
         // By their ids, so none is there twice.
@@ -188,20 +201,25 @@ proptest! {
         (devices, order) in plugged().prop_flat_map(|devices| {
             let all: Vec<usize> = (0..devices.len() + hubs().len()).collect();
             (Just(devices), Just(all).prop_shuffle())
-        })
+        }),
+        config in select(&CONFIGS[..]),
     ) {
         let first = facts(&devices);
         let shuffled = order.iter().map(|at| Arc::clone(&first.devices[*at])).collect();
         let other = Snapshot { devices: shuffled, ..first.clone() };
-        prop_assert_eq!(ids(&asked(&first, None)), ids(&asked(&other, None)));
+        prop_assert_eq!(ids(&asked(config, &first, None)), ids(&asked(config, &other, None)));
     }
 
     #[test]
-    fn an_id_stays_with_its_device_while_others_come_and_go(devices in plugged(), gone in any::<Index>()) {
+    fn an_id_stays_with_its_device_while_others_come_and_go(
+        devices in plugged(),
+        gone in any::<Index>(),
+        config in select(&CONFIGS[..]),
+    ) {
         let mut memory: Option<String> = None;
-        let mut known: BTreeMap<String, String> = BTreeMap::new();
+        let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for count in 1..=devices.len() {
-            let offer = asked(&facts(&devices[..count]), memory.as_deref());
+            let offer = asked(config, &facts(&devices[..count]), memory.as_deref());
             let now = ids(&offer);
             for (port, id) in &known {
                 prop_assert_eq!(now.get(port), Some(id), "after {} came", &devices[count - 1].key);
@@ -212,23 +230,27 @@ proptest! {
             let gone = gone.index(devices.len());
             let mut rest = devices.clone();
             rest.remove(gone);
-            let without = asked(&facts(&rest), memory.as_deref());
-            let again = asked(&facts(&devices), without.memory.as_deref());
+            let without = asked(config, &facts(&rest), memory.as_deref());
+            let again = asked(config, &facts(&devices), without.memory.as_deref());
             prop_assert_eq!(ids(&again), known, "after {} was plugged again", &devices[gone].key);
         }
     }
 
     #[test]
-    fn a_reservation_names_nothing_but_its_members_nodes(devices in plugged(), which in any::<Index>()) {
+    fn a_reservation_names_nothing_but_its_members_nodes(
+        devices in plugged(),
+        which in any::<Index>(),
+        config in select(&CONFIGS[..]),
+    ) {
         let facts = facts(&devices);
-        let answer = asked(&facts, None);
+        let answer = asked(config, &facts, None);
         let all: Vec<_> = answer.groups.iter().flat_map(|group| group.instances.iter().map(move |one| (group, one))).collect();
         if all.is_empty() {
             return Ok(());
         }
         let (group, instance) = all[which.index(all.len())];
         let asked = convert::snapshot(&facts);
-        let Ok(reservation) = POLICY.reserve(CONFIG, &asked, &group.name, std::slice::from_ref(instance)).unwrap() else {
+        let Ok(reservation) = POLICY.reserve(config, &asked, &group.name, std::slice::from_ref(instance)).unwrap() else {
             // Whoever is not well is not handed out.
             prop_assert!(matches!(instance.health, wit::Health::Unhealthy(_)));
             return Ok(());
@@ -256,7 +278,7 @@ fn each_rule_of_the_properties_finds_its_devices() {
     let of = |change: &dyn Fn(&mut Device), bus, ports: &[u8]| {
         let mut device = at(PLAIN.clone(), bus, ports);
         change(&mut device);
-        let groups = asked(&facts(&[device]), None).groups;
+        let groups = asked(CONFIG, &facts(&[device]), None).groups;
         groups.into_iter().map(|group| group.name.name).collect::<Vec<_>>()
     };
     let raw = |device: &mut Device| device.nodes.truncate(1);
@@ -264,4 +286,14 @@ fn each_rule_of_the_properties_finds_its_devices() {
     assert_eq!(of(&|_| {}, 1, &[8, 1]), ["console"]);
     assert_eq!(of(&raw, 1, &[8, 1]), ["shelf"]);
     assert!(!["shelf", "console"].contains(&of(&raw, 1, &[1])[0].as_str()));
+
+    let members: Vec<Device> = [1, 2].map(|port| at(PLAIN.clone(), 1, &[8, port])).into();
+    let shared = Device {
+        nodes: vec![Node { subsystem: "hidraw".into(), ..PLAIN.nodes[0].clone() }],
+        ..at(PLAIN.clone(), 1, &[1])
+    };
+    let offer = asked(UNITS, &facts(&[members, vec![shared]].concat()), None);
+    let instances: Vec<_> = offer.groups.iter().flat_map(|group| &group.instances).collect();
+    assert_eq!(instances.iter().filter(|one| one.members.len() == 2).count(), 1, "{instances:?}");
+    assert_eq!(instances.iter().filter(|one| one.id.contains(".share-")).count(), 3, "{instances:?}");
 }
