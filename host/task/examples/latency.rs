@@ -75,6 +75,7 @@ fn isolation(tree: &Path) -> Isolation {
         namespaces: Namespaces { pid: true, init: true, ipc: true, uts: false },
         mounts: Vec::new(),
         devices: Vec::new(),
+        allowed: vec![],
         files: Vec::new(),
     }))
 }

@@ -89,6 +89,8 @@ pub struct RootDirectory {
     pub mounts: Vec<Mount>,
     /// Nodes beside the usual ones, allowed in the device control group.
     pub devices: Vec<Device>,
+    /// Also allowed: their nodes come with a mount.
+    pub allowed: Vec<DeviceRule>,
     /// Small files laid over those of the root, which stays as it is.
     pub files: Vec<File>,
 }
@@ -139,6 +141,19 @@ pub struct Device {
     /// Absolute, in the task's root.
     pub target: String,
     /// `r`, `w`, `m` in any mixture: what the device control group allows.
+    pub access: String,
+}
+
+/// A device that may be opened, whatever its node is called.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceRule {
+    /// A block device, else a character device.
+    pub block: bool,
+    /// Of the kernel's.
+    pub major: u32,
+    /// Of the kernel's.
+    pub minor: u32,
+    /// `r`, `w`, `m` in any mixture.
     pub access: String,
 }
 

@@ -109,6 +109,7 @@ impl Begun {
                 record.devices.push(device);
                 allowed.push(rule);
             }
+            allowed.extend(root.allowed.iter().map(Rule::from));
         }
         if let Some(network) = &launch.network {
             let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;

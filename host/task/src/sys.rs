@@ -349,7 +349,7 @@ struct Load {
     flags: u32,
 }
 
-/// The head of `union bpf_attr` for `BPF_PROG_ATTACH`.
+/// The head of `union bpf_attr` for `BPF_PROG_ATTACH` and `BPF_PROG_DETACH`.
 #[repr(C)]
 struct Attach {
     target: u32,
@@ -358,17 +358,56 @@ struct Attach {
     flags: u32,
 }
 
+/// The head of `union bpf_attr` for `BPF_PROG_QUERY`.
+#[repr(C)]
+struct Query {
+    target: u32,
+    kind: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    ids: u64,
+    count: u32,
+    /// What newer kernels write beside it.
+    more: [u64; 4],
+}
+
+/// The head of `union bpf_attr` for `BPF_PROG_GET_FD_BY_ID`.
+#[repr(C)]
+struct ById {
+    id: u32,
+    next: u32,
+    flags: u32,
+}
+
 const BPF_PROG_LOAD: c_int = 5;
 const BPF_PROG_ATTACH: c_int = 8;
+const BPF_PROG_DETACH: c_int = 9;
+const BPF_PROG_GET_FD_BY_ID: c_int = 13;
+const BPF_PROG_QUERY: c_int = 16;
 const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const BPF_CGROUP_DEVICE: u32 = 6;
 const BPF_F_ALLOW_MULTI: u32 = 2;
 
-/// Asks `program` for every device that a process of the control group opens or makes: all programs of it and its parents have to
-/// say yes.
+/// Asks `program` for every device that a process of the control group opens or makes, and no more those that this group had before;
+/// programs of its parents have to say yes, too.
 pub(crate) fn filter_devices(cgroup: BorrowedFd<'_>, program: &[Instruction]) -> Result<(), Errno> {
+    let target = cgroup.as_raw_fd().unsigned_abs();
+    let mut before = [0u32; 64];
+    let mut query = Query {
+        target,
+        kind: BPF_CGROUP_DEVICE,
+        query_flags: 0,
+        attach_flags: 0,
+        ids: before.as_mut_ptr() as u64,
+        count: 64,
+        more: [0; 4],
+    };
+    // SAFETY: the kernel writes no more than `count` numbers.
+    unsafe { bpf(BPF_PROG_QUERY, &mut query) }?;
+    let count = usize::try_from(query.count).unwrap_or(0);
+
     let license: CString = c"Apache-2.0".into();
-    let load = Load {
+    let mut load = Load {
         kind: BPF_PROG_TYPE_CGROUP_DEVICE,
         count: u32::try_from(program.len()).map_err(|_| Errno::TOOBIG)?,
         instructions: program.as_ptr() as u64,
@@ -379,20 +418,33 @@ pub(crate) fn filter_devices(cgroup: BorrowedFd<'_>, program: &[Instruction]) ->
         kernel_version: 0,
         flags: 0,
     };
-    // SAFETY: the kernel copies program and license before it returns.
-    let loaded = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const load, size_of::<Load>()) };
-    let loaded = checked(loaded)?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    let loaded = unsafe { OwnedFd::from_raw_fd(loaded) };
-    let attach = Attach {
-        target: cgroup.as_raw_fd().unsigned_abs(),
-        program: loaded.as_raw_fd().unsigned_abs(),
+    // SAFETY: the kernel copies program and license before it returns, and has just made this descriptor for us.
+    let loaded = unsafe { OwnedFd::from_raw_fd(bpf(BPF_PROG_LOAD, &mut load)?) };
+    let attach = |program: &OwnedFd, flags| Attach {
+        target,
+        program: program.as_raw_fd().unsigned_abs(),
         kind: BPF_CGROUP_DEVICE,
-        flags: BPF_F_ALLOW_MULTI,
+        flags,
     };
     // SAFETY: the kernel copies the structure; the control group holds the program from now on.
-    checked(unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, &raw const attach, size_of::<Attach>()) })?;
+    unsafe { bpf(BPF_PROG_ATTACH, &mut attach(&loaded, BPF_F_ALLOW_MULTI)) }?;
+    for id in before.iter().take(count) {
+        let mut by_id = ById { id: *id, next: 0, flags: 0 };
+        // SAFETY: the kernel has just made this descriptor for us.
+        let old = unsafe { OwnedFd::from_raw_fd(bpf(BPF_PROG_GET_FD_BY_ID, &mut by_id)?) };
+        // SAFETY: the kernel copies the structure.
+        unsafe { bpf(BPF_PROG_DETACH, &mut attach(&old, 0)) }?;
+    }
     Ok(())
+}
+
+/// `bpf(2)`.
+///
+/// # Safety
+/// `attributes` is what the kernel takes for the command, and what it points to is there.
+unsafe fn bpf<T>(command: c_int, attributes: &mut T) -> Result<RawFd, Errno> {
+    // SAFETY: as above; the size is the structure's.
+    checked(unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) })
 }
 
 fn checked(returned: libc::c_long) -> Result<RawFd, Errno> {

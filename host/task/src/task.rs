@@ -20,7 +20,7 @@ use crate::error::{ExecError, ForgetError, KillError, SignalError, StatsError, S
 use crate::exec::{self, Command, ExecOptions};
 use crate::exit::{self, Exit};
 use crate::handle::Handle;
-use crate::launch::Cgroup;
+use crate::launch::{Cgroup, DeviceRule};
 use crate::proc;
 use crate::stats::{CpuTime, Stats};
 use crate::tasks::{Notes, Room};
@@ -235,6 +235,14 @@ impl Task {
             oom_kills: facts.groups.oom_kills().map(|kills| kills.saturating_sub(facts.state.oom_before)),
             processes,
         })
+    }
+
+    /// Allows these devices, beside what every task may use, and no others: for one with a root of its own. Blocks for a moment.
+    ///
+    /// # Errors
+    /// The control group is gone, or the kernel refused.
+    pub fn allow_devices(&self, rules: &[DeviceRule]) -> Result<(), StepError> {
+        cgroup::devices::renew(&self.0.facts.groups, rules)
     }
 
     /// Its processes, those of commands run in it included.

@@ -22,6 +22,7 @@ use yurt_task::{Handle, Task, Tasks};
 
 use crate::choice::Driver;
 use crate::driver::config::{self, DriverConfig, Isolation};
+use crate::driver::devices;
 use crate::driver::exec::{self, exit};
 use crate::driver::fingerprint::{self, Looked, Looks};
 use crate::driver::memo::Memo;
@@ -154,6 +155,7 @@ impl DriverPlugin {
         let id = task.id().to_owned();
         let running = Arc::new(Running { memo: Memo::from_bytes(task.memo()), task, before: Mutex::default() });
         self.known().insert(id, Known::Task(Arc::clone(&running)));
+        devices::follow(running.task.clone(), running.memo.devices.clone());
         self.watch(Arc::clone(&running));
         running
     }

@@ -1,8 +1,15 @@
 //! Which devices a task with a root of its own may use: rules of the device control group of version 1, a small program of version 2.
 
 use std::fmt;
+use std::os::fd::AsFd as _;
 
-use crate::sys::Instruction;
+use super::dir::Dir;
+use super::{Groups, of};
+use crate::error::StepError;
+use crate::launch::DeviceRule;
+use crate::sys::{self, Instruction};
+
+const STEP: &str = "allowing devices";
 
 /// What is allowed. `None`: any number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +41,49 @@ pub(crate) fn usual() -> Vec<Rule> {
         rules.push(rule(Kind::Character, Some(major), Some(minor), "rwm"));
     }
     rules
+}
+
+impl From<&DeviceRule> for Rule {
+    fn from(rule: &DeviceRule) -> Rule {
+        let kind = if rule.block { Kind::Block } else { Kind::Character };
+        Rule { kind, major: Some(rule.major), minor: Some(rule.minor), access: rule.access.clone() }
+    }
+}
+
+/// Allows exactly these, in a new group or instead of what was allowed in it. There is no moment in which a device may not be opened that
+/// both allow.
+pub(super) fn allow_v1(dir: &Dir, rules: &[Rule]) -> Result<(), StepError> {
+    let wanted: Vec<String> = rules.iter().map(Rule::to_string).collect();
+    let there =
+        dir.read("devices.list").map_err(|errno| StepError::errno(STEP, dir.path.display().to_string(), errno))?;
+    // In a new group all is, and nothing can be added to that.
+    if there.lines().any(|line| line.starts_with("a ")) {
+        dir.set("devices.deny", "a")?;
+    }
+    for rule in wanted.iter().filter(|rule| !there.lines().any(|line| line == *rule)) {
+        dir.set("devices.allow", rule)?;
+    }
+    for rule in there.lines().filter(|line| !line.starts_with("a ") && !wanted.iter().any(|rule| rule == line)) {
+        dir.set("devices.deny", rule)?;
+    }
+    Ok(())
+}
+
+/// The same. What was asked before is asked no more once the new program is.
+pub(super) fn allow_v2(dir: &Dir, rules: &[Rule]) -> Result<(), StepError> {
+    let filtered = sys::filter_devices(dir.as_fd(), &program(rules));
+    filtered.map_err(|errno| StepError::errno(STEP, dir.path.display().to_string(), errno))
+}
+
+/// For a task that runs: what every task may, and these.
+pub(crate) fn renew(groups: &Groups, rules: &[DeviceRule]) -> Result<(), StepError> {
+    let rules: Vec<Rule> = usual().into_iter().chain(rules.iter().map(Rule::from)).collect();
+    let open = |path| Dir::open(path).map_err(|errno| StepError::errno(STEP, path.display().to_string(), errno));
+    match groups {
+        Groups::None => Ok(()),
+        Groups::V2(path) => allow_v2(&open(path)?, &rules),
+        Groups::V1(groups) => of(groups, "devices").map_or(Ok(()), |path| allow_v1(&open(path)?, &rules)),
+    }
 }
 
 /// As `devices.allow` takes it.

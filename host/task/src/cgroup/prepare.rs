@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use super::dir::Dir;
 use super::{Group, Groups, Hierarchies};
 use crate::error::StepError;
 use crate::launch::{Cgroup, Limits};
-use crate::sys;
 
 /// How long processes that an earlier task left may take to die.
 const LEFTOVERS: Duration = Duration::from_secs(5);
@@ -80,9 +78,7 @@ impl Prepared {
             dir.set("pids.max", most)?;
         }
         if let Some(rules) = rules {
-            let what = path.display().to_string();
-            sys::filter_devices(dir.as_fd(), &devices::program(rules))
-                .map_err(|errno| StepError::errno("allowing devices", what, errno))?;
+            devices::allow_v2(&dir, rules)?;
         }
         self.dirs.push(dir);
         Ok(())
@@ -151,10 +147,7 @@ fn limit_v1(group: &Group, dir: &Dir, limits: &Limits, rules: Option<&[Rule]>) -
         inherit_cpuset(&group.path, dir)?;
     }
     if let Some(rules) = rules.filter(|_| group.has("devices")) {
-        dir.set("devices.deny", "a")?;
-        for rule in rules {
-            dir.set("devices.allow", rule)?;
-        }
+        devices::allow_v1(dir, rules)?;
     }
     Ok(())
 }

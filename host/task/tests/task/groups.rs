@@ -202,6 +202,7 @@ async fn a_task_with_a_root_of_its_own_has_the_devices_it_was_given_and_no_other
                 propagation: yurt_task::Propagation::Private,
             }],
             devices: vec![device("/dev/zero", "/dev/given")],
+            allowed: vec![],
             files: vec![],
         }));
         let task = rig.tasks().start(launch).await.unwrap();
@@ -231,6 +232,7 @@ async fn a_signal_for_all_reaches_a_task_below_its_init_once() {
         namespaces: Namespaces { pid: true, init: true, ipc: true, uts: false },
         mounts: vec![],
         devices: vec![],
+        allowed: vec![],
         files: vec![],
     }));
     let task = rig.tasks().start(launch).await.unwrap();
@@ -260,6 +262,7 @@ async fn a_task_that_is_killed_with_all_its_processes_is_known_to_have_been_by_i
                 namespaces: Namespaces { pid: true, init: true, ipc: true, uts: false },
                 mounts: vec![],
                 devices: vec![],
+                allowed: vec![],
                 files: vec![],
             }));
             let task = rig.tasks().start(launch).await.unwrap();

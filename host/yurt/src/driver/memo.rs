@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::devices::Devices;
+
 /// Kept as JSON; fields are only ever added, each with a default.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -24,6 +26,9 @@ pub(crate) struct Memo {
     /// Sentences for exit codes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) exit_notes: Vec<(i32, String)>,
+    /// Which devices it may open.
+    #[serde(skip_serializing_if = "Devices::is_empty")]
+    pub(crate) devices: Devices,
 }
 
 /// What is done for a signal.

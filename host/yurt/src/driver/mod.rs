@@ -4,6 +4,7 @@
 mod caps;
 pub(crate) mod clamp;
 pub(crate) mod config;
+pub(crate) mod devices;
 pub(crate) mod exec;
 pub(crate) mod fingerprint;
 mod glob;

@@ -17,6 +17,7 @@ use yurt_task::{
 
 use super::clamp::{Clamped, Source, clamp};
 use super::config::{DriverConfig, Isolation};
+use super::devices::Devices;
 use super::look::{PATH, Place};
 use super::memo::Memo;
 use super::{glob, view};
@@ -102,11 +103,18 @@ pub(crate) async fn plan(terms: &Terms<'_>, task: &TaskConfig, config: &Value) -
     let config = from_msgpack(&to_msgpack(config), &terms.serving.guest.task_schema)
         .map_err(|why| PluginError::invalid_argument(why.to_string()))?;
     let text = config.to_string();
-    let warnings = checked(terms, &text).await?;
+    let mut warnings = checked(terms, &text).await?;
     let plan = planned(terms, task, &text).await?;
     let clamped = clamp(plan, &terms.block().grants, terms.isolation(), task.user.as_deref())
         .map_err(|why| PluginError::failed_precondition(format!("guest {}: {why}", terms.logic().about().name)))?;
+    let mut devices = Devices::default();
+    if terms.isolation() == Isolation::Chroot {
+        let (followed, unbelieved) = Devices::of(task);
+        devices = followed;
+        warnings.extend(unbelieved);
+    }
     let memo = Memo {
+        devices,
         task_name: task.name.clone(),
         alloc_id: task.alloc_id.clone(),
         guest: terms.logic().digest().to_owned(),
@@ -201,7 +209,7 @@ fn launch(
     let isolation = match terms.isolation() {
         Isolation::None => yurt_task::Isolation::None,
         Isolation::Chroot => {
-            yurt_task::Isolation::Chroot(Box::new(root(task, &clamped, own_dir).map_err(precondition)?))
+            yurt_task::Isolation::Chroot(Box::new(root(task, &clamped, own_dir, memo).map_err(precondition)?))
         }
     };
     Ok(Launch {
@@ -313,7 +321,7 @@ fn environment(task: &TaskConfig, clamped: &Clamped, who: Option<&Who>) -> Vec<(
     env.into_iter().collect()
 }
 
-fn root(task: &TaskConfig, clamped: &Clamped, path: PathBuf) -> Result<RootDirectory, String> {
+fn root(task: &TaskConfig, clamped: &Clamped, path: PathBuf, memo: &Memo) -> Result<RootDirectory, String> {
     let mounts = task.mounts.iter().map(|mount| {
         Ok(Mount {
             source: mount.host_path.clone(),
@@ -344,6 +352,7 @@ fn root(task: &TaskConfig, clamped: &Clamped, path: PathBuf) -> Result<RootDirec
         },
         mounts: mounts.collect::<Result<_, String>>()?,
         devices: task.devices.iter().map(device).collect(),
+        allowed: memo.devices.now(),
         files: files(task),
     })
 }

@@ -1,10 +1,14 @@
 //! StartTask: what a task finds in its root: devices, volumes, programs.
 
 use std::fs;
+use std::path::Path;
 
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
-use yurt_conformance::driver::{Flavour, Hierarchy, Program, Request, in_a_root, quoted, refused};
-use yurt_nomad::driver::{DeviceNode, Mount};
+use yurt_conformance::driver::{
+    Flavour, Hierarchy, Isolation, Program, Request, Task, in_a_root, of_yurt, quoted, refused,
+};
+use yurt_nomad::driver::{DeviceNode, Env, Mount};
 
 use crate::said::{nothing_came_of_it, said_with};
 
@@ -111,7 +115,7 @@ async fn s09_later_mounts_of_the_host_are_seen_as_the_volume_says() {
 struct Mounted(std::path::PathBuf);
 
 impl Mounted {
-    fn tmpfs(at: &std::path::Path) -> Mounted {
+    fn tmpfs(at: &Path) -> Mounted {
         rustix::mount::mount("tmpfs", at, "tmpfs", MountFlags::empty(), None).unwrap();
         Mounted(at.to_owned())
     }
@@ -144,6 +148,81 @@ async fn s18_a_program_that_is_not_in_the_tasks_root_is_not_taken_from_the_host(
             }
         }
         nothing_came_of_it(node).await;
+    })
+    .await;
+}
+
+/// What Yurt's device plugin mounts into a task, with one node of this number.
+struct Follower<'a> {
+    directory: &'a Path,
+}
+
+impl Follower<'_> {
+    /// Experimental numbers: whoever may open one is told that there is no driver, and who may not, that it is not permitted.
+    fn is(&self, minor: u32) {
+        let node = self.directory.join("tty");
+        let _ = fs::remove_file(&node);
+        let mode = Mode::from_raw_mode(0o666);
+        mknodat(CWD, &node, FileType::CharacterDevice, mode, makedev(240, minor)).unwrap();
+        fs::set_permissions(&node, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+        let manifest = serde_json::json!({"version": 1, "id": "sn-1", "devices": [{
+            "port": "1-1", "vendor_id": "0x10c4", "product_id": "0xea60", "serial": "1", "present": true, "generation": minor,
+            "nodes": [{"name": "tty", "subsystem": "tty", "interface": 0, "position": 0,
+                "node": {"path": format!("/dev/ttyUSB{minor}"), "block": false, "major": 240, "minor": minor, "links": []}}],
+        }]});
+        fs::write(self.directory.join("draft"), manifest.to_string()).unwrap();
+        fs::rename(self.directory.join("draft"), self.directory.join("manifest.json")).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn s08_devices_of_a_directory_are_allowed_by_the_numbers_that_they_have_now() {
+    of_yurt("S08", "it follows nothing", async |node| {
+        if node.subject.isolation == Isolation::None {
+            return;
+        }
+        let directory = node.dir().join("sn-1");
+        fs::create_dir(&directory).unwrap();
+        let follower = Follower { directory: &directory };
+        follower.is(7);
+        let site = node.site(false);
+        let request = Request::of(Program::shell("echo ready; exec sleep 600")).user("root");
+        let mut config = node.task_config(&site, &request);
+        let path = directory.display().to_string();
+        config.mounts =
+            vec![Mount { task_path: path.clone(), host_path: path.clone(), read_only: true, ..Mount::default() }];
+        config.device_env = Env([("YURT_USB_SN_1_DIR".to_owned(), path.clone())].into());
+        let task = node.start_at(&site, config).await.unwrap();
+        task.ready().await;
+        let opened = format!("(: < {path}/tty) 2>&1; mknod /tmp/$1 c 240 $1 2>/dev/null; (: < /tmp/$1) 2>&1; true");
+        let opens = async |task: &Task, other: u32| {
+            task.sh(&opened.replace("$1", &other.to_string()))
+                .await
+                .lines()
+                .map(|line| line.contains("No such device"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(opens(&task, 8).await, [true, false], "it is 7, and not 8");
+
+        follower.is(8);
+        let renewed = async |task: &Task, now: [bool; 2], other| {
+            for _ in 0..100 {
+                if opens(task, other).await == now {
+                    return;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+            panic!("{:?}, not {now:?}", opens(task, other).await);
+        };
+        renewed(&task, [true, false], 7).await;
+
+        // Also by a plugin that finds the task again, with what happened meanwhile.
+        node.kill_plugin().await;
+        follower.is(9);
+        node.relaunch().await;
+        let task = node.recover(&task).await.unwrap();
+        renewed(&task, [true, false], 8).await;
+        task.destroy(true).await.unwrap();
     })
     .await;
 }
