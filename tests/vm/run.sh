@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Boots a VM with control groups v2 once and runs cases in it; its files are this machine's. tests/vm/README.md says more.
 #
-#   tests/vm/run.sh [CASE…] [-- ARGUMENTS]   smoke, keeper, task and driver, or those named; ARGUMENTS go to the test programs: a filter
+#   tests/vm/run.sh [CASE…] [-- ARGUMENTS]   smoke, keeper, task, driver, usb and nomad, or those named; ARGUMENTS go to the test programs: a filter
 #   tests/vm/run.sh exec PROGRAM [ARGUMENT…]   a program instead, whose exit code is then this one's
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -47,8 +47,17 @@ script() {
         task) tests --package yurt-task ;;
         driver) tests --package yurt-conformance --test driver ;;
         kernel) (arguments=("${kernel[@]}" "${arguments[@]}") && tests --package yurt-conformance --test driver) ;;
+        # Alone in the machine, all of them: there is one bus.
+        usb) (arguments=(--ignored --test-threads=1 --nocapture "${arguments[@]}") && tests --package yurt-vm-usb) ;;
+        nomad) nomad ;;
         *) usage ;;
     esac
+}
+# Drills with a real agent, which Go builds.
+nomad() {
+    command -v go >/dev/null || { [ "${CI:-}" != true ] && echo 'echo "skipped: Go is not installed" >&2' && return; missing "the case nomad needs Go"; }
+    (cd "$here/../agent" && ./build.sh agent && go test -c -vet=off -o "$run/drills" ./vm) >&2
+    printf 'cd %q && exec %q -test.v -test.timeout 25m %s\n' "$here/../agent/vm" "$run/drills" "${arguments[*]@Q}"
 }
 
 cases=() arguments=() program=''
@@ -70,10 +79,11 @@ if [ -n "$program" ]; then
     cases=(exec)
     echo "cd $(printf %q "$PWD") && exec $program" >"$run/exec.sh"
 else
-    [ ${#cases[@]} -gt 0 ] || cases=(smoke keeper task driver)
+    [ ${#cases[@]} -gt 0 ] || cases=(smoke keeper task driver usb nomad)
     step "test programs"
     # By itself: built together with the tests, it would share features with them that it does not have by itself.
     cargo build --quiet --locked --package yurt
+    cargo build --quiet --locked --package yurt-vm-usb
     for name in "${cases[@]}"; do script "$name" >"$run/$name.sh"; done
 fi
 step "kit"
@@ -93,7 +103,10 @@ if ! command -v $qemu >/dev/null; then
     libraries=$root/usr/lib/x86_64-linux-gnu:$root/lib/x86_64-linux-gnu
 fi
 step "boot"
-# What the kernel says goes to a file. The first port is what the cases print, the second how they end.
+# What the kernel says goes to a file. The first port is what the cases print, the second how they end; by the third they plug what QEMU
+# emulates. A socket's path has to be short, thus relative.
+cd "$run"
+truncate -s 8M disk
 LD_LIBRARY_PATH=$libraries timeout --foreground "${YURT_VM_SECONDS:-2700}" "$qemu" "${data[@]}" \
     -machine q35 -accel "${YURT_VM_ACCEL:-tcg,thread=multi}" -cpu max,erms=off,fsrm=off,la57=off -smp 2 -m "${YURT_VM_MEMORY:-2048}" \
     -nodefaults -no-user-config -display none -no-reboot \
@@ -101,6 +114,9 @@ LD_LIBRARY_PATH=$libraries timeout --foreground "${YURT_VM_SECONDS:-2700}" "$qem
     -serial "file:$run/kernel.log" -device virtio-serial-pci \
     -chardev file,id=output,append=on,path=>(exec tee "$run/output") -device virtserialport,chardev=output,name=output \
     -chardev "file,id=verdicts,path=$run/verdicts" -device virtserialport,chardev=verdicts,name=verdicts \
+    -device qemu-xhci,id=xhci,p2=8,p3=8 -blockdev raw,node-name=disk,file.driver=file,file.filename=disk \
+    -chardev socket,id=qmp,path=monitor,server=on,wait=off -mon chardev=qmp,mode=control \
+    -chardev socket,id=monitor,path=monitor -device virtserialport,chardev=monitor,name=monitor \
     -append "console=ttyS0 quiet panic=-1 mitigations=off norandmaps tsc=reliable no_timer_check random.trust_cpu=on cgroup_no_v1=all yurt.guest=$here/guest.sh yurt.run=$run" \
     </dev/null || echo "tests/vm: QEMU ended with $?" >&2
 wait $! # for the last words

@@ -33,7 +33,13 @@ mod statistics;
 
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
 use yurt_go_plugin::server::{Invocation, invocation};
+
+/// Compilers allocate on one thread what they free on another, and glibc has them wait for each other: a guest is compiled in 1.0 s
+/// instead of 1.4.
+#[global_allocator]
+static MEMORY: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     // Before anything of this process is touched: it may have been started to compile a guest, within bounds of its own.

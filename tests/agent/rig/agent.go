@@ -115,7 +115,7 @@ func (a *Agent) Start() {
 	a.t.Helper()
 	a.launch()
 	// A client whose first registration finds no leader tries again 15 to 30 s later.
-	UntilWithin(a.t, 2*time.Minute, "agent ready", func() error {
+	UntilWithin(a.t, patience(2*time.Minute), "agent ready", func() error {
 		select {
 		case <-a.ended:
 			a.t.Fatalf("the agent ended: %v\n%s", a.command.ProcessState, a.Log.Tail(40))

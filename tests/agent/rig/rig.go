@@ -7,12 +7,21 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 )
 
-// Patience is how long a drill waits for something that should happen within a second or two.
-const Patience = 30 * time.Second
+// Patience is how long a drill waits for something that should happen within a second or two: longer where YURT_TEST_PATIENCE says
+// that the machine is slow by that factor, as an emulated one is.
+var Patience = patience(30 * time.Second)
+
+func patience(usual time.Duration) time.Duration {
+	if factor, err := strconv.Atoi(os.Getenv("YURT_TEST_PATIENCE")); err == nil {
+		return usual * time.Duration(factor)
+	}
+	return usual
+}
 
 // home is the folder of this Go module.
 func home() string {

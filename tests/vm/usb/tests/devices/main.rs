@@ -1,0 +1,10 @@
+//! The plugin and the kernel's own USB: drivers that bind when they like, nodes with bytes behind them, devices that behave badly.
+//!
+//! Each test is ignored except in the VM (`just vm usb`), one after the other.
+
+mod bad;
+mod qemu;
+mod replug;
+mod serial;
+mod speed;
+mod stage;
