@@ -176,7 +176,7 @@ fn what_is_required_must_be_there_and_null_counts() {
 fn a_value_of_another_kind_is_refused_with_its_place() {
     refused("target_vendor_id = \"0x12f7\"", "1:20: target_vendor_id: must be number, is the text \"0x12f7\"");
     refused("flag = 1", "1:8: flag: must be bool, is 1");
-    refused("texts = [\"a\", []]", "1:9: texts[1]: must be string, is a list of 0");
+    refused("texts = [\"a\", []]", "1:15: texts[1]: must be string, is a list of 0");
     refused(
         "map = { a = \"b\" }",
         "1:7: map: must be map(string), is a block, or an object, which counts as a list of one",
@@ -187,9 +187,9 @@ fn a_value_of_another_kind_is_refused_with_its_place() {
     );
     refused(
         "shape = [{ w = 1 }]",
-        "1:9: shape[0]: the key \"h\" is missing: it must be object({h = number, w = number})",
+        "1:10: shape[0]: the key \"h\" is missing: it must be object({h = number, w = number})",
     );
-    refused("meta {\n a = [1]\n}", "2:2: meta.a: must be string, is a list of 1");
+    refused("meta {\n a = [1]\n}", "2:6: meta.a: must be string, is a list of 1");
     refused(
         "ä = 1",
         "1:1: no key or block is called \"ä\" here; there are alias, flag, left, limits, map, maps, meta, period, \

@@ -4,18 +4,21 @@
 //! * [`from_hcl`] evaluates what a person writes, as an agent would.
 //! * [`laid_over`] evaluates what a person writes to stand over such a configuration.
 //! * [`to_msgpack`] writes what an agent would send.
+//! * [`job`] finds the `config` blocks of a job's tasks and evaluates them as far as that can be done before it runs.
 //!
 //! JSON numbers here are whole numbers where they are whole (within 64 bits, or exactly a float), else the nearest 64-bit
 //! float; an agent's own have 512 bits.
 
 mod convert;
 mod hcl;
+pub mod job;
 mod msgpack;
 mod normal;
+mod places;
 mod written;
 
 pub(crate) use convert::{Strictness, converted};
-pub use hcl::{from_agent_file, from_hcl, laid_over, place_of};
+pub use hcl::{Plugins, from_agent_file, from_hcl, laid_over, place_of, plugins_of};
 pub use msgpack::{from_msgpack, to_msgpack};
 
 /// Most keys or blocks in one place. Each costs all keys of its schema, even one of a single byte.

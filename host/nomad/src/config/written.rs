@@ -3,13 +3,13 @@
 //! An agent turns its file into lists and maps first: `rule { a = 1 }` and `rule = { a = 1 }` are both a list of one map. Only
 //! a map that stands directly in a list stays as it is.
 
-use hcl_edit::structure::{BlockLabel, Body, Structure};
+use hcl_edit::structure::{Body, Structure};
 
 use super::ITEMS_MAX;
-use crate::hcl::{self, Entry, Fault, Kind, Node, start};
+use crate::hcl::{self, Entry, Fault, Faults, Kind, Node, Scope, start};
 
 /// Everything in one pair of braces.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct Content {
     pub(super) items: Vec<Item>,
     /// Byte offset of what opens it.
@@ -17,14 +17,14 @@ pub(super) struct Content {
 }
 
 /// One attribute or block.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct Item {
     pub(super) name: String,
     pub(super) at: usize,
     pub(super) what: What,
 }
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) enum What {
     Value(Node),
     Block { labels: Vec<String>, content: Content },
@@ -37,28 +37,37 @@ pub(super) struct Found {
 }
 
 impl Content {
-    pub(super) fn read(body: &Body, at: usize) -> Result<Content, Fault> {
+    /// What is wrong is left out, or unknown. With a `scope`, a job's: there a block `dynamic "rule"` stands for unknown ones.
+    pub(super) fn read(body: &Body, at: usize, scope: Option<&Scope>, faults: &mut Faults) -> Content {
         let mut content = Content { items: Vec::with_capacity(body.len()), at };
         for structure in body.iter() {
             let item = match structure {
                 Structure::Attribute(attribute) => {
                     let at = start(attribute, at);
-                    let value = hcl::constant(&attribute.value, at)?;
+                    let value = hcl::evaluate(&attribute.value, at, scope).unwrap_or_else(|fault| {
+                        faults.push(fault);
+                        Node { kind: Kind::Unknown, at, end: at }
+                    });
                     Item { name: attribute.key.to_string(), at, what: What::Value(value) }
                 }
                 Structure::Block(block) => {
                     let at = start(block, at);
-                    let labels = block.labels.iter().map(|label| match label {
-                        BlockLabel::Ident(name) => name.to_string(),
-                        BlockLabel::String(text) => text.value().clone(),
-                    });
-                    let content = Content::read(&block.body, at)?;
-                    Item { name: block.ident.to_string(), at, what: What::Block { labels: labels.collect(), content } }
+                    let mut labels: Vec<String> = block.labels.iter().map(hcl::label).collect();
+                    match (scope, block.ident.as_str(), labels.pop()) {
+                        (Some(_), "dynamic", Some(name)) if labels.is_empty() => {
+                            Item { name, at, what: What::Value(Node { kind: Kind::Unknown, at, end: at }) }
+                        }
+                        (_, name, last) => {
+                            labels.extend(last);
+                            let content = Content::read(&block.body, at, scope, faults);
+                            Item { name: name.to_owned(), at, what: What::Block { labels, content } }
+                        }
+                    }
                 }
             };
-            content.add(item)?;
+            content.add(item).unwrap_or_else(|fault| faults.push(fault));
         }
-        Ok(content)
+        content
     }
 
     /// The entries of a map, as if they stood in braces of a block.
@@ -71,21 +80,28 @@ impl Content {
     }
 
     fn add(&mut self, item: Item) -> Result<(), Fault> {
+        if self.items.len() >= ITEMS_MAX {
+            return Err(Fault::new(item.at, format!("more than {ITEMS_MAX} keys and blocks stand here")));
+        }
+        let unknown = |item: &Item| matches!(&item.what, What::Value(Node { kind: Kind::Unknown, .. }));
         let value = matches!(item.what, What::Value(_));
         let other = self.items.iter().find(|other| other.name == item.name);
+        let other = other.filter(|other| !unknown(other) && !unknown(&item));
         if let Some(other) = other.filter(|other| value || matches!(other.what, What::Value(_))) {
             let how = if value == matches!(other.what, What::Value(_)) { "twice" } else { "as a block and with `=`" };
             return Err(Fault::new(item.at, format!("{:?} is given {how} here", item.name)));
-        }
-        if self.items.len() >= ITEMS_MAX {
-            return Err(Fault::new(item.at, format!("more than {ITEMS_MAX} keys and blocks stand here")));
         }
         self.items.push(item);
         Ok(())
     }
 
-    fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Item> {
+    pub(super) fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Item> {
         self.items.iter().filter(move |item| item.name == name)
+    }
+
+    /// Whether some of what a name has is unknown.
+    pub(super) fn is_open(&self, name: &str) -> bool {
+        self.named(name).any(|item| matches!(&item.what, What::Value(node) if node.is_open()))
     }
 
     /// The value that a name has, as an agent hands it over; with its place.
@@ -101,7 +117,8 @@ impl Content {
                 }
             }
         }
-        Some(Node { kind: Kind::List(blocks), at: at? })
+        let at = at?;
+        Some(Node { kind: Kind::List(blocks), at, end: at })
     }
 
     /// The blocks of a name, with this many labels each; objects given with `=` count as blocks.
@@ -111,7 +128,7 @@ impl Content {
             match &item.what {
                 What::Block { labels: given, content } => {
                     if given.len() != labels.len() {
-                        return Err(Fault::new(item.at, wrong_labels(name, given, labels)));
+                        return Err(wrong_labels(item.at, name, given, labels));
                     }
                     found.push(Found { labels: given.clone(), content: content.clone() });
                 }
@@ -122,27 +139,23 @@ impl Content {
     }
 }
 
-fn wrong_labels(name: &str, given: &[String], wanted: &[String]) -> String {
-    match wanted {
-        [] => format!("the block {name} takes no label: write {name} {{ … }} without {:?}", given.join(" ")),
-        wanted => {
-            let labels: Vec<String> = wanted.iter().map(|label| format!("\"<{label}>\"")).collect();
-            format!(
-                "the block {name} needs {} label(s), has {}: write {name} {} {{ … }}",
-                wanted.len(),
-                given.len(),
-                labels.join(" ")
-            )
-        }
+fn wrong_labels(at: usize, name: &str, given: &[String], wanted: &[String]) -> Fault {
+    if wanted.is_empty() {
+        let hint = format!("write {name} {{ … }} without {:?}", given.join(" "));
+        return Fault::new(at, format!("the block {name} takes no label")).hinting(hint);
     }
+    let labels: Vec<String> = wanted.iter().map(|label| format!("\"<{label}>\"")).collect();
+    Fault::new(at, format!("the block {name} needs {} label(s), has {}", wanted.len(), given.len()))
+        .hinting(format!("write {name} {} {{ … }}", labels.join(" ")))
 }
 
 /// Labels are keys of maps around the block; lists may stand between.
 fn unpack(name: &str, node: Node, labels: usize, above: &mut Vec<String>, found: &mut Vec<Found>) -> Result<(), Fault> {
     let at = node.at;
     match node.kind {
+        Kind::Unknown => Ok(()),
         Kind::Null if labels == 0 => Ok(()),
-        Kind::List(items) if items.iter().all(|item| matches!(item.kind, Kind::Map(_))) => {
+        Kind::List(items) if items.iter().all(|item| matches!(item.kind, Kind::Map(_) | Kind::Unknown)) => {
             items.into_iter().try_for_each(|item| unpack(name, item, labels, above, found))
         }
         Kind::Map(_) if found.len() >= ITEMS_MAX => {
@@ -159,7 +172,7 @@ fn unpack(name: &str, node: Node, labels: usize, above: &mut Vec<String>, found:
             above.pop();
             result
         }),
-        _ => Err(Fault::new(at, format!("{name} is a block: write {name} {{ … }}"))),
+        _ => Err(Fault::new(at, format!("{name} is a block")).hinting(format!("write {name} {{ … }}"))),
     }
 }
 
@@ -167,8 +180,8 @@ fn unpack(name: &str, node: Node, labels: usize, above: &mut Vec<String>, found:
 fn as_node(labels: &[String], content: &Content, at: usize) -> Node {
     match labels.split_first() {
         Some((label, rest)) => {
-            let value = Node { kind: Kind::List(vec![as_node(rest, content, at)]), at };
-            Node { kind: Kind::Map(vec![Entry { key: label.clone(), at, value }]), at }
+            let value = Node { kind: Kind::List(vec![as_node(rest, content, at)]), at, end: at };
+            Node { kind: Kind::Map(vec![Entry { key: label.clone(), at, value }]), at, end: at }
         }
         None => {
             let mut entries: Vec<Entry> = Vec::new();
@@ -179,22 +192,22 @@ fn as_node(labels: &[String], content: &Content, at: usize) -> Node {
                     entries.push(Entry { key: item.name.clone(), at: item.at, value });
                 }
             }
-            Node { kind: Kind::Map(entries), at }
+            Node { kind: Kind::Map(entries), at, end: at }
         }
     }
 }
 
 /// Maps become lists of one, unless they stand in a list.
 fn wrapped(node: Node, in_list: bool) -> Node {
-    let at = node.at;
+    let (at, end) = (node.at, node.end);
     let kind = match node.kind {
         Kind::List(items) => Kind::List(items.into_iter().map(|item| wrapped(item, true)).collect()),
         Kind::Map(entries) => {
             let entries = entries.into_iter().map(|entry| Entry { value: wrapped(entry.value, false), ..entry });
             let map = Kind::Map(entries.collect());
-            if in_list { map } else { Kind::List(vec![Node { kind: map, at }]) }
+            if in_list { map } else { Kind::List(vec![Node { kind: map, at, end }]) }
         }
         kind => kind,
     };
-    Node { kind, at }
+    Node { kind, at, end }
 }

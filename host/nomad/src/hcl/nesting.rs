@@ -24,7 +24,22 @@ enum Level<'a> {
 
 /// Refuses a text in which more than [`CHAINS_MAX`] chains stand in each other.
 pub(super) fn check(text: &str) -> Result<(), Fault> {
-    let mut reader = Reader { text, at: 0, levels: vec![Level::Code { end: b'\0', operators: 0 }] };
+    read(text).map(drop)
+}
+
+/// What is seen on the way.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// `=` and `:` outside of texts: no more keys can stand there.
+    pub(super) keys: usize,
+    /// Byte offset of the first end of a line within a text in quotes.
+    pub(super) line_break: Option<usize>,
+}
+
+/// The same, with what was seen.
+pub(super) fn read(text: &str) -> Result<Seen, Fault> {
+    let mut reader =
+        Reader { text, at: 0, seen: Seen::default(), levels: vec![Level::Code { end: b'\0', operators: 0 }] };
     while let (Some(byte), Some(level)) = (reader.byte(0), reader.levels.last()) {
         let opened = match *level {
             Level::Code { end, .. } => reader.code(byte, end),
@@ -36,12 +51,13 @@ pub(super) fn check(text: &str) -> Result<(), Fault> {
             reader.judge()?;
         }
     }
-    Ok(())
+    Ok(reader.seen)
 }
 
 struct Reader<'a> {
     text: &'a str,
     at: usize,
+    seen: Seen,
     levels: Vec<Level<'a>>,
 }
 
@@ -86,6 +102,7 @@ impl<'a> Reader<'a> {
                     return self.on(name, None);
                 }
                 let pair = next == b'=' && matches!(byte, b'<' | b'>' | b'=' | b'!');
+                self.seen.keys += usize::from(!pair && matches!(byte, b'=' | b':'));
                 if let Some(Level::Code { operators, .. }) = self.levels.last_mut() {
                     match byte {
                         _ if pair => *operators += 1,
@@ -107,6 +124,10 @@ impl<'a> Reader<'a> {
             (b'\\', None) => self.on(2, None),
             (b'"', None) => {
                 self.levels.pop();
+                self.on(1, None)
+            }
+            (b'\n', None) => {
+                self.seen.line_break.get_or_insert(self.at);
                 self.on(1, None)
             }
             _ => self.on(1, None),

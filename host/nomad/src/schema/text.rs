@@ -242,7 +242,7 @@ impl<'a> Parts<'a> {
     fn count(&mut self, name: &str) -> Result<u64, Fault> {
         match self.constant(name)? {
             None => Ok(0),
-            Some(hcl::Node { kind: Kind::Number(number), at }) => number
+            Some(hcl::Node { kind: Kind::Number(number), at, .. }) => number
                 .as_u64()
                 .ok_or_else(|| Fault::new(at, format!("{name} must be a whole number that is not negative"))),
             Some(other) => Err(Fault::new(other.at, format!("{name} must be a number"))),
