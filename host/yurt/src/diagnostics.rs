@@ -19,17 +19,22 @@ pub(crate) fn refusal(findings: &[wit::Diagnostic]) -> Option<String> {
 /// `rule[2].vendor: not a vendor id (write "0x12f7" or "4855")`; a message that begins with its key, `vendor = "x": …`, is not told it
 /// twice.
 pub(crate) fn sentence(finding: &wit::Diagnostic) -> String {
-    let (path, message) = (&finding.path, &finding.message);
-    let (above, key) = path.rfind('.').map_or(("", path.as_str()), |dot| path.split_at(dot + 1));
-    let mut text = match message.strip_prefix(key) {
-        _ if path.is_empty() => message.clone(),
-        Some(rest) if rest.starts_with(" = ") => format!("{above}{message}"),
-        _ => format!("{path}: {message}"),
-    };
+    let mut text = placed(finding);
     if let Some(hint) = &finding.hint {
         text.push_str(&format!(" ({hint})"));
     }
     text
+}
+
+/// The same without the hint.
+pub(crate) fn placed(finding: &wit::Diagnostic) -> String {
+    let (path, message) = (&finding.path, &finding.message);
+    let (above, key) = path.rfind('.').map_or(("", path.as_str()), |dot| path.split_at(dot + 1));
+    match message.strip_prefix(key) {
+        _ if path.is_empty() => message.clone(),
+        Some(rest) if rest.starts_with(" = ") => format!("{above}{message}"),
+        _ => format!("{path}: {message}"),
+    }
 }
 
 #[cfg(test)]

@@ -168,6 +168,13 @@ fn try_run(environment: Environment) -> Result<(), String> {
     served.map_err(|why| why.to_string())
 }
 
+/// The guest that a stanza's `args` name.
+pub(crate) fn guest_of(args: &[String]) -> Result<Option<String>, String> {
+    let words = std::iter::once("yurt").chain(args.iter().map(String::as_str));
+    let arguments = Arguments::try_parse_from(words).map_err(|why| first_line(&why.to_string()))?;
+    Ok(arguments.guest)
+}
+
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }

@@ -1,5 +1,6 @@
 //! The command line: what a person can ask of the binary when no agent started it.
 
+mod check;
 mod demo;
 mod devices;
 mod explain;
@@ -30,6 +31,11 @@ struct CommandLine {
 enum Verb {
     /// Play a Nomad agent against this very binary: offer, reserve, measure, unplug, replug
     Demo(demo::Arguments),
+    /// Judge a job before it runs: its tasks' config blocks, by the drivers that will run them
+    ///
+    /// Ends with 0 where all is well or no task has a driver of Yurt's, 1 where something is wrong with the job, 2 where it could not be
+    /// judged: the arguments, a file that cannot be read, or the plugins' configuration are wrong.
+    Check(check::Arguments),
     /// Show the USB devices of this machine as a policy sees them
     Devices(devices::Arguments),
     /// Say of one device what is known, what becomes of it, and how a job asks for it
@@ -48,6 +54,7 @@ enum Verb {
 pub(crate) fn run() -> ExitCode {
     let outcome = match CommandLine::parse().verb {
         Verb::Demo(arguments) => demo::run(&arguments),
+        Verb::Check(arguments) => check::run(&arguments),
         Verb::Devices(arguments) => devices::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Install(arguments) => install::run(&arguments),

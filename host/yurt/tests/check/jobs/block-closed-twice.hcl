@@ -1,0 +1,5 @@
+job "demo" {
+  group "web" {
+  }
+}
+}

@@ -1,0 +1,13 @@
+job "demo" {
+  group "web" {
+    task "server" {
+      driver = "python"
+
+      config {
+        script {
+          file = "server.py"
+        }
+      }
+    }
+  }
+}

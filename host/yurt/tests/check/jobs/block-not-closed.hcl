@@ -1,0 +1,10 @@
+job "demo" {
+  group "web" {
+    task "server" {
+      driver = "python"
+
+      config {
+        script = "server.py"
+      }
+  }
+}

@@ -1,0 +1,15 @@
+job "demo" {
+  group "web" {
+    task "server" {
+      driver = "python"
+
+      config {
+        script = "server.py"
+      }
+
+      config {
+        work_dir = "/srv"
+      }
+    }
+  }
+}

@@ -1,0 +1,11 @@
+job "demo" {
+  group "web" {
+    task "server" {
+      driver = "python"
+
+      config = {
+        script = "server.py"
+      }
+    }
+  }
+}

@@ -1,0 +1,11 @@
+job "demo" {
+  group "web" {
+    task "server" {
+      user   = "nobody"
+
+      config {
+        script = "server.py"
+      }
+    }
+  }
+}

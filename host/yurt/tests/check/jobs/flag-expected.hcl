@@ -1,0 +1,13 @@
+job "demo" {
+  group "web" {
+    task "server" {
+      driver = "python"
+
+      config {
+        script     = "server.py"
+        unbuffered = "maybe"
+        work_dir   = "srv"
+      }
+    }
+  }
+}

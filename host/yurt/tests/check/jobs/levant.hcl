@@ -1,0 +1,5 @@
+job "demo" {
+  [[ if .prod ]]
+  datacenters = ["dc1"]
+  [[ end ]]
+}

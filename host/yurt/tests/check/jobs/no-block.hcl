@@ -1,0 +1,7 @@
+job "demo" {
+  group "web" {
+    task "server" {
+      driver = "python"
+    }
+  }
+}

@@ -1,0 +1,5 @@
+group "web" {
+  task "server" {
+    driver = "python"
+  }
+}

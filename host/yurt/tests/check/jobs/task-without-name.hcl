@@ -1,0 +1,11 @@
+job "demo" {
+  group {
+    task {
+      driver = "python"
+
+      config {
+        script = "server.py"
+      }
+    }
+  }
+}

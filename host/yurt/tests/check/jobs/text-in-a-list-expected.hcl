@@ -1,0 +1,15 @@
+job "demo" {
+  group "web" {
+    task "server" {
+      driver = "python"
+
+      config {
+        script = "server.py"
+        script_args = [
+          "--port",
+          ["8000", "8001"],
+        ]
+      }
+    }
+  }
+}

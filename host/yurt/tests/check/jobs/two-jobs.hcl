@@ -1,0 +1,14 @@
+job "demo" {
+  group "web" {
+    task "server" {
+      driver = "python"
+
+      config {
+        script = "server.py"
+      }
+    }
+  }
+}
+
+job "second" {
+}

@@ -1,0 +1,8 @@
+job "demo" {
+  group "web" {
+    task "server" {
+      driver = "python"
+      config { script = "server.py", unbuffered = true }
+    }
+  }
+}

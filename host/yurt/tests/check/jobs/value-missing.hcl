@@ -1,0 +1,12 @@
+job "demo" {
+  group "web" {
+    task "server" {
+      driver = "python"
+
+      config {
+        script =
+        args   = ["-u"]
+      }
+    }
+  }
+}
