@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use yurt_nomad::config::job::{Job, Read};
 use yurt_nomad::config::{from_msgpack, to_msgpack};
@@ -243,4 +244,71 @@ fn tasks_are_found_wherever_they_may_stand() {
         job.tasks.iter().map(|task| (task.name.as_str(), task.group.as_deref(), task.driver.as_deref())).collect();
     assert_eq!(found, [("b", Some("g"), None), ("c", None, Some("y")), ("a", None, Some("x"))]);
     assert_eq!(job.problems, []);
+}
+
+/// Pieces of jobs.
+const PIECES: [&str; 40] = [
+    "job \"j\" {\n",
+    "group \"g\" {\n",
+    "task \"t\" {\n",
+    "driver = \"d\"\n",
+    "config {\n",
+    "}\n",
+    "}\n",
+    "}",
+    "{",
+    "\n",
+    "mount {\n",
+    "port \"http\" {\n",
+    "labels {\n",
+    "image = ",
+    "args = ",
+    "pull = ",
+    "to = ",
+    "\"x\"\n",
+    "\"${",
+    "\"",
+    "$",
+    "${",
+    "%{ if a }",
+    "[",
+    "]",
+    ",",
+    "(",
+    ")",
+    "var.a",
+    "local.b\n",
+    "true\n",
+    "True\n",
+    "-",
+    "<<EOT\n",
+    "EOT\n",
+    "variable \"a\" {\n",
+    "default = ",
+    "locals {\n",
+    "ä",
+    "dynamic \"mount\" {\n",
+];
+
+proptest! {
+    #[test]
+    fn whatever_stands_in_a_file_has_an_answer_with_places_in_it(
+        begun in any::<bool>(),
+        pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..60),
+    ) {
+        let pieces = pieces.concat();
+        let text = if begun { text("variable \"a\" {\n default = [\"x\"]\n}", &pieces) } else { pieces };
+        let is_place = |at: &std::ops::Range<usize>| text.get(at.clone()).is_some();
+        match Job::parse(&text) {
+            Err(problem) => prop_assert!(is_place(&problem.at), "{problem:?}"),
+            Ok(job) => {
+                prop_assert!(job.problems.iter().all(|problem| is_place(&problem.at)), "{:?}", job.problems);
+                for task in &job.tasks {
+                    let read = task.read(&text, &spec());
+                    prop_assert!(read.problems.iter().all(|problem| is_place(&problem.at)), "{:?}", read.problems);
+                    prop_assert!(read.unknown.iter().all(|path| is_place(&read.place(path).0)));
+                }
+            }
+        }
+    }
 }

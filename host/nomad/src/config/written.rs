@@ -65,7 +65,12 @@ impl Content {
                     }
                 }
             };
-            content.add(item).unwrap_or_else(|fault| faults.push(fault));
+            if let Err(fault) = content.add(item) {
+                faults.push(fault);
+                if content.items.len() >= ITEMS_MAX {
+                    break;
+                }
+            }
         }
         content
     }

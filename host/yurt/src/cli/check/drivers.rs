@@ -12,6 +12,7 @@ use yurt_nomad::config::{from_agent_file, from_hcl, plugins_of};
 
 use crate::choice::{self, Driver, Named, Plugin};
 use crate::cli::demo;
+use crate::exchange::Rules;
 use crate::{diagnostics, driver_plugin, plugin};
 
 /// A driver and what its operator configured.
@@ -138,10 +139,17 @@ impl Agent {
         };
         let Some(whole) = whole else { bail!("{}: the stanza is gone", self.file) };
         let isolation = driver.logic.description().capabilities.isolation;
-        let (config, _) = driver_plugin::split(whole, isolation).map_err(|why| anyhow!("{}: {why}", self.file))?;
+        let wrong = |why: String| anyhow!("{}: {why}", self.file);
+        let (config, host) = driver_plugin::split(whole, isolation).map_err(wrong)?;
+        let rules = host.block.common.policy_file().map(Rules::read).transpose().map_err(wrong)?.flatten();
+        let config = match &rules {
+            Some(rules) => rules.over(&driver.keys, &config).map_err(|why| anyhow!("{why}"))?,
+            None => config,
+        };
         let config = config.to_string();
         let findings = driver.logic.check_config(&config).map_err(|why| anyhow!("{why}"))?;
-        match diagnostics::refusal(&findings) {
+        let refusal = rules.map_or_else(|| diagnostics::refusal(&findings), |rules| rules.refusal(&findings));
+        match refusal {
             Some(why) => bail!("{}: {why}", self.file),
             None => Ok(Served { driver, config }),
         }
