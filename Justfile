@@ -44,7 +44,7 @@ rig *ARGS:
 agent *ARGS:
     tests/agent/run.sh {{ARGS}}
 
-# The task driver's tests in a VM with control groups v2 and Debian's kernel, under emulation. Debian's apt; no root, no KVM.
+# Task driver and USB devices in a VM with control groups v2, Debian's kernel and its drivers, under emulation. Debian's apt; no root, no KVM.
 vm *ARGS:
     tests/vm/run.sh {{ARGS}}
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# `just bench`: `benches/run.sh [policy|publish|peers|drivers|extism] [--json] [ARG…]`; without a name all. With one, what is left goes to its program,
+# `just bench`: `benches/run.sh [policy|publish|records|peers|drivers|extism] [--json] [ARG…]`; without a name all. With one, what is left goes to its program,
 # such as `peers --minute 10`.
 #   policy   a call of the default policy beside bare wasmtime       peers  yurt beside Nomad's example device plugin (needs Go)
-#   publish  what an exchange of guests holds up
+#   publish  what an exchange of guests holds up                     records  what looking at 16 and 127 devices costs
 #   drivers  yurt beside Nomad's raw_exec and exec (needs root, Go)     extism  a call beside one of Extism; only by its name
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,13 +12,13 @@ json=()
 more=()
 for argument; do
     case $argument in
-        policy | publish | peers | drivers | extism) what=$argument ;;
+        policy | publish | records | peers | drivers | extism) what=$argument ;;
         --json) json=(--json) ;;
         *) more+=("$argument") ;;
     esac
 done
 if [ "$what" = all ] && [ ${#more[@]} -gt 0 ]; then
-    echo "benches: ${more[*]}: of policy, publish, peers, drivers or extism?" >&2
+    echo "benches: ${more[*]}: of policy, publish, records, peers, drivers or extism?" >&2
     exit 2
 fi
 target=${CARGO_TARGET_DIR:-target}
@@ -59,6 +59,10 @@ if [ "$what" = policy ] || [ "$what" = all ]; then
 fi
 if [ "$what" = publish ] || [ "$what" = all ]; then
     cargo run --locked --release --quiet -p yurt-benches --bin publish
+fi
+if [ "$what" = records ] || [ "$what" = all ]; then
+    cargo build --locked --release -p yurt
+    cargo run --locked --release --quiet -p yurt-benches --bin records -- --yurt "$target/release/yurt"
 fi
 if [ "$what" = peers ] || [ "$what" = all ]; then
     beside peers fsdev "${more[@]}"

@@ -84,7 +84,8 @@ func (r reader) drill(t *testing.T, agent *rig.Agent, played *rig.Played) {
 		rig.Until(t, "the path in the task is the device again", func() error {
 			var stat syscall.Stat_t
 			if err := syscall.Stat(inside, &stat); err != nil {
-				return err
+				told, _ := os.ReadFile(filepath.Join(filepath.Dir(tty), "manifest.json"))
+				return fmt.Errorf("%w; the directory tells %s", err, told)
 			}
 			if stat.Rdev != now {
 				return fmt.Errorf("it is %d, the device %d", stat.Rdev, now)

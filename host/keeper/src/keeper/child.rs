@@ -66,12 +66,14 @@ fn get_ready(plan: &Plan, born_there: bool, report: &OwnedFd, link: OwnedFd) -> 
     if let Some(root) = root {
         root.enter(start)?;
     }
+    session()?;
     if plan.with_init() {
         init::start(plan, &link)?;
+        // Init leads the session: whoever does takes the first terminal that it opens for its own, and is hung up when that is unplugged.
+        rustix::process::setpgid(None, None).during(Step::Session, "setpgid")?;
     }
     drop(link);
     limits(&start.limits)?;
-    session()?;
     if let Some((stdout, stderr)) = &plan.streams {
         streams(stdout, stderr)?;
     }
