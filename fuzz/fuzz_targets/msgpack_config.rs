@@ -51,11 +51,11 @@ fn is_by_the_schema(config: &Value) {
     assert!(top["fingerprint_period"].is_string(), "{config}");
     assert!(top["target_vendor_id"].is_number() && top["target_product_id"].is_number(), "{config}");
     for rule in top["rule"].as_array().expect("a list of rules") {
-        is_of_texts(rule, &RULE, 7);
+        is_of_texts(rule, &RULE, 8);
         for number in ["min_speed", "members", "shares"] {
             assert!(rule[number].is_number() || rule[number].is_null(), "{rule}");
         }
-        for list in ["nodes", "unhealthy_if"] {
+        for list in ["modes", "nodes", "unhealthy_if"] {
             assert!(rule[list].is_null() || rule[list].as_array().is_some_and(|all| all.iter().all(is_text)), "{rule}");
         }
         assert!(rule["as_one"].is_boolean() || rule["as_one"].is_null(), "{rule}");

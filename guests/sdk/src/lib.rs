@@ -160,7 +160,7 @@ pub mod facts {
 /// The parts of an answer (`usb-policy.wit`). The whole offer is [`crate::Offer`], with typed memory.
 pub mod offer {
     pub use crate::bindings::exports::yurt::plugin::usb_policy::{
-        DeviceGroup, EnvValue, Figure, GrantedEnv, GroupName, Health, Instance, InstanceStats, MountGrant, NodeGrant,
-        Reservation,
+        DeviceGroup, DeviceModel, EnvValue, Figure, GrantedEnv, GroupName, Health, Instance, InstanceStats, MountGrant,
+        NodeGrant, Reservation,
     };
 }

@@ -27,6 +27,7 @@ pub struct Config {
 struct RuleConfig {
     vendor: Option<String>,
     product: Option<String>,
+    modes: Option<Vec<String>>,
     class: Option<String>,
     class_all: Option<String>,
     class_none: Option<String>,
@@ -69,6 +70,8 @@ const LONGEST_VALUE: usize = 256;
 const MEMBERS: RangeInclusive<u8> = 1..=127;
 /// Tasks that may have one device. Each share is an instance, of which Nomad and the host take a bounded number.
 const SHARES: RangeInclusive<u8> = 2..=16;
+/// Ids that one device has in turn.
+const MODES: RangeInclusive<usize> = 2..=8;
 const DEFAULT_PERIOD_MILLISECONDS: u32 = 10_000;
 
 impl Config {
@@ -231,6 +234,15 @@ impl Findings {
         };
         let vendor_name = self.group_part(&at("vendor_name"), given.vendor_name.as_deref());
         let group = self.group_part(&at("group"), given.group.as_deref());
+        let modes = given.modes.as_deref().map(|all| self.modes(&at("modes"), all)).unwrap_or_default();
+        if given.modes.is_some() && (vendor.is_some() || product.is_some()) {
+            self.error(&at("modes"), "modes has the device's ids: leave out vendor and product".into(), None);
+        }
+        if given.modes.is_some() && action == Action::Allow && (vendor_name.is_none() || group.is_none()) {
+            let message =
+                "what the device is called changes with its ids, so the rule has to name it: vendor_name and group";
+            self.error(&at("modes"), message.into(), Some("vendor_name = \"google\", group = \"coral\"".into()));
+        }
         if action == Action::Deny && (vendor_name.is_some() || group.is_some()) {
             self.warn(&format!("rule[{index}]"), "a rule that denies gives no name to a group".into(), None);
         }
@@ -248,6 +260,7 @@ impl Findings {
         (self.errors() == before).then_some(Rule {
             vendor,
             product,
+            modes,
             class,
             class_all,
             class_none,
@@ -312,6 +325,28 @@ impl Findings {
                 None
             }
         }
+    }
+
+    fn modes(&mut self, path: &str, all: &[String]) -> Vec<(u16, u16)> {
+        let pair = |text: &String| {
+            let (vendor, product) = text.split_once(':')?;
+            id_of(vendor).ok().zip(id_of(product).ok())
+        };
+        let pairs: Vec<_> = all.iter().map_while(pair).collect();
+        if let Some(wrong) = all.get(pairs.len()) {
+            let likely = |text: &str| id_of(&format!("0x{text}")).ok();
+            let ids = wrong.split_once(':').and_then(|(vendor, product)| likely(vendor).zip(likely(product)));
+            let hint = ids.map(|(vendor, product)| format!("\"0x{vendor:04x}:0x{product:04x}\""));
+            self.error(path, format!("modes has \"{wrong}\": allowed are ids such as \"0x1a6e:0x089a\""), hint);
+        } else if !MODES.contains(&pairs.len()) {
+            let (least, most) = (MODES.start(), MODES.end());
+            self.error(
+                path,
+                format!("modes has {}: allowed are {least} to {most} that one device has in turn", pairs.len()),
+                None,
+            );
+        }
+        pairs
     }
 
     fn hub(&mut self, path: &str, text: &str) -> Option<Hub> {

@@ -123,6 +123,32 @@ fn every_error_of_every_rule_is_reported_with_its_path() {
 }
 
 #[test]
+fn a_device_with_several_ids_in_turn_has_a_name_of_the_rule_s() {
+    let config = r#"{"rule":[
+        {"modes":["0x1a6e:0x089a","0x18d1:0x9302"],"vendor_name":"google","group":"coral"},
+        {"modes":["0x1a6e:0x089a","18d1:9302"],"vendor_name":"google","group":"coral"},
+        {"modes":["0x1a6e:0x089a"],"vendor_name":"google","group":"coral"},
+        {"modes":["0x1a6e:0x089a","0x18d1:0x9302"],"vendor":"0x1a6e","group":"coral"},
+        {"modes":["0x1a6e:0x089a","0x18d1:0x9302"],"action":"deny"}]}"#;
+    let lines = said(config);
+    assert_eq!(lines.len(), 4, "{lines:#?}");
+    for (line, words) in [
+        (
+            0,
+            "error rule[1].modes: modes has \"18d1:9302\": allowed are ids such as \"0x1a6e:0x089a\" -> \"0x18d1:0x9302\"",
+        ),
+        (1, "error rule[2].modes: modes has 1: allowed are 2 to 8"),
+        (2, "error rule[3].modes: modes has the device's ids: leave out vendor and product"),
+        (3, "so the rule has to name it: vendor_name and group -> vendor_name ="),
+    ] {
+        assert!(lines[line].contains(words), "{}", lines[line]);
+    }
+    let settings = settings(config);
+    assert_eq!(settings.rules.len(), 2);
+    assert_eq!(settings.rules[0].modes, [(0x1a6e, 0x089a), (0x18d1, 0x9302)]);
+}
+
+#[test]
 fn the_newer_conditions_say_what_they_allow() {
     let config = r#"{"rule":[
         {"class_all":"disk","driver":"","behind":"1a40:0101","min_speed":"fast","removable":"yes","nodes":["/dev/ttyUSB0"]},
@@ -251,6 +277,7 @@ fn the_schema_declares_exactly_the_keys_that_are_read() {
     let conditions = [
         "vendor",
         "product",
+        "modes",
         "class",
         "class_all",
         "class_none",

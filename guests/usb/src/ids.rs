@@ -2,7 +2,7 @@
 //!
 //! A serial number that no twin has makes `sn-<serial>`, wherever the device is plugged; everything else goes by its place,
 //! `port-1-1.4`. An id once given stays with the device at its port, also when a twin with the same serial comes: the twin goes by
-//! its place. Two products with the same serial: the later one gets `sn-<serial>.12f7.1e23`.
+//! its place, and so does a device whose rule says that it has several ids in turn. Two products with the same serial: the later one gets `sn-<serial>.12f7.1e23`.
 
 use serde::{Deserialize, Serialize};
 use yurt_sdk::facts::{SerialQuality, UsbDevice};
@@ -41,8 +41,8 @@ impl Given {
 pub(crate) fn assign(offered: &[(&UsbDevice, &Rule)], memory: Vec<Given>) -> (Vec<String>, Vec<Given>) {
     let mut ids: Vec<Option<String>> = vec![None; offered.len()];
     // Whoever is still where it was keeps its id; only then may others ask.
-    for (slot, (device, _)) in ids.iter_mut().zip(offered) {
-        *slot = trusted_serial(device).and_then(|serial| {
+    for (slot, (device, rule)) in ids.iter_mut().zip(offered) {
+        *slot = trusted_serial(device, rule).and_then(|serial| {
             memory
                 .iter()
                 .find(|given| given.is_of(device, serial) && given.port == device.key)
@@ -50,9 +50,9 @@ pub(crate) fn assign(offered: &[(&UsbDevice, &Rule)], memory: Vec<Given>) -> (Ve
         });
     }
     let mut taken: Vec<String> = ids.iter().flatten().cloned().collect();
-    for (slot, (device, _)) in ids.iter_mut().zip(offered) {
+    for (slot, (device, rule)) in ids.iter_mut().zip(offered) {
         if slot.is_none() {
-            let id = by_serial(device, &memory).and_then(|(serial, natural)| {
+            let id = by_serial(device, rule, &memory).and_then(|(serial, natural)| {
                 let of_another = |id: &str| {
                     taken.iter().any(|t| t == id)
                         || memory.iter().any(|given| given.id == id && !given.is_of(device, serial))
@@ -70,16 +70,17 @@ pub(crate) fn assign(offered: &[(&UsbDevice, &Rule)], memory: Vec<Given>) -> (Ve
     (ids, memory)
 }
 
-fn trusted_serial(device: &UsbDevice) -> Option<&str> {
+fn trusted_serial<'a>(device: &'a UsbDevice, rule: &Rule) -> Option<&'a str> {
     match device.serial_quality {
+        _ if !rule.modes.is_empty() => None,
         SerialQuality::Unique | SerialQuality::Shared => device.serial.as_ref().map(|label| label.text.as_str()),
         SerialQuality::Absent | SerialQuality::Placeholder => None,
     }
 }
 
 /// The serial and the id it makes, if no twin is known, now or from memory.
-fn by_serial<'a>(device: &'a UsbDevice, memory: &[Given]) -> Option<(&'a str, String)> {
-    let serial = trusted_serial(device).filter(|_| device.serial_quality == SerialQuality::Unique)?;
+fn by_serial<'a>(device: &'a UsbDevice, rule: &Rule, memory: &[Given]) -> Option<(&'a str, String)> {
+    let serial = trusted_serial(device, rule).filter(|_| device.serial_quality == SerialQuality::Unique)?;
     let mut before = memory.iter().filter(|given| given.is_of(device, serial));
     match (before.next(), before.next()) {
         (None, _) => Some((serial, format!("sn-{}", readable(serial)))),
@@ -108,8 +109,8 @@ pub(crate) fn check_sum(text: &str) -> u32 {
 /// What is here now, then what was, without what is superseded: the same device moved, or another of its kind at the same port.
 fn remember(offered: &[(&UsbDevice, &Rule)], ids: &[String], memory: Vec<Given>) -> Vec<Given> {
     let mut all: Vec<Given> = Vec::new();
-    for ((device, _), id) in offered.iter().zip(ids) {
-        if let Some(serial) = trusted_serial(device) {
+    for ((device, rule), id) in offered.iter().zip(ids) {
+        if let Some(serial) = trusted_serial(device, rule) {
             all.push(Given {
                 vendor: device.vendor_id,
                 product: device.product_id,

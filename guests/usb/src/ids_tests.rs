@@ -50,6 +50,22 @@ fn only_a_trusted_serial_makes_an_id_all_else_goes_by_its_place() {
 }
 
 #[test]
+fn a_device_that_changes_its_ids_stays_the_same_at_its_port() {
+    let config = r#"{"rule":[{"modes":["0x12f7:0x1e23","0x12f7:0x1e24"],"vendor_name":"lab","group":"board"}]}"#;
+    let boot = stick("1-1.4", "BOOT", SerialQuality::Unique);
+    let runs = Device::new("1-1.4", 0x12f7, 0x1e24).serial("4C53", SerialQuality::Unique);
+    let mut memory = None;
+    for device in [boot.clone(), runs, boot] {
+        let offer = group_again::<DefaultPolicy>(config, &snapshot(vec![device]), memory).unwrap();
+        assert_eq!(
+            (offer.groups[0].name.name.as_str(), offer.groups[0].instances[0].id.as_str()),
+            ("board", "port-1-1.4")
+        );
+        memory = offer.memory;
+    }
+}
+
+#[test]
 fn serials_with_other_characters_stay_apart() {
     let ids: Vec<String> = ["A B", "A:B", "A_B", "Ä", "${x}", &"x".repeat(126), &"x".repeat(125)]
         .into_iter()

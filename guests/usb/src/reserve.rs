@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 use yurt_sdk::facts::{NodeKind, Snapshot, UsbDevice};
-use yurt_sdk::offer::{EnvValue, GrantedEnv, GroupName, Instance, MountGrant, NodeGrant, Reservation};
+use yurt_sdk::offer::{DeviceModel, EnvValue, GrantedEnv, GroupName, Instance, MountGrant, NodeGrant, Reservation};
 
 use crate::health;
 use crate::rules::{self, Expose, Rule};
@@ -33,6 +33,7 @@ pub(crate) fn reserve(
     for instance in reserved {
         let stem = env.stem(&instance.id);
         let mut expose = None;
+        let mut modes: Vec<DeviceModel> = Vec::new();
         for key in &instance.members {
             let device = facts.devices.iter().find(|device| device.key == *key);
             let device = device.ok_or_else(|| format!("{}: the device at {key} is gone", instance.id))?;
@@ -42,6 +43,7 @@ pub(crate) fn reserve(
                 return Err(format!("{}: the device at {key} cannot be used: {reason}", instance.id));
             }
             expose.get_or_insert(rule.expose);
+            modes.extend(rule.modes.iter().map(|&(vendor_id, product_id)| DeviceModel { vendor_id, product_id }));
             for (node, grant) in device.nodes.iter().zip(yurt_sdk::nodes::all_of(device)) {
                 if rule.hands_out(node) {
                     let place = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
@@ -63,7 +65,7 @@ pub(crate) fn reserve(
             let place = u32::try_from(mounts.len()).unwrap_or(u32::MAX);
             env.numbered(&stem, "DIR", EnvValue::MountPath(place));
             let (instance_id, devices) = (instance.id.clone(), expose == Expose::Both);
-            mounts.push(MountGrant { instance_id, task_path: None, read_only: true, devices });
+            mounts.push(MountGrant { instance_id, task_path: None, read_only: true, devices, modes });
         }
     }
     if let Some(first) = reserved.first() {

@@ -21,6 +21,8 @@ pub(crate) enum Action {
 pub(crate) struct Rule {
     pub(crate) vendor: Option<u16>,
     pub(crate) product: Option<u16>,
+    /// Ids that one device has in turn; it is known by its port, since what it says of itself changes with them.
+    pub(crate) modes: Vec<(u16, u16)>,
     /// Of the device or any of its interfaces; of every interface; of none of them.
     pub(crate) class: Option<ClassPattern>,
     pub(crate) class_all: Option<ClassPattern>,
@@ -135,6 +137,7 @@ impl Rule {
         (!device.is_hub || self.class.is_some_and(ClassPattern::is_of_hubs))
             && self.vendor.is_none_or(|vendor| vendor == device.vendor_id)
             && self.product.is_none_or(|product| product == device.product_id)
+            && (self.modes.is_empty() || self.modes.contains(&(device.vendor_id, device.product_id)))
             && self.class.is_none_or(|class| class.matches(device))
             && self.class_all.is_none_or(|class| class.matches_all(device))
             && self.class_none.is_none_or(|class| !class.matches(device))

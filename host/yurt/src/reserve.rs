@@ -23,6 +23,8 @@ use crate::offer::{Current, Offers};
 const FIRST_OFFER: Duration = Duration::from_secs(10);
 /// Prefix of the environment names that need no grant.
 const ENV_PREFIX: &str = "YURT_";
+/// What one device can turn into.
+const MODES_MAX: usize = 64;
 /// Longest environment value, in bytes.
 const ENV_VALUE_MAX: usize = 32 * 1024;
 
@@ -304,7 +306,13 @@ impl<'a> Mounts<'a> {
             let host_path = format!("{root}/{id}");
             let task_path = grant.task_path.clone().unwrap_or_else(|| host_path.clone());
             let mount = Mount { task_path, host_path, read_only: true };
-            all.push(Some(Mounted { grant, offered, mount, folder: Folder { id: id.clone(), nodes: Vec::new() } }));
+            let modes = grant.modes.iter().take(MODES_MAX).map(|model| (model.vendor_id, model.product_id)).collect();
+            all.push(Some(Mounted {
+                grant,
+                offered,
+                mount,
+                folder: Folder { id: id.clone(), nodes: Vec::new(), modes },
+            }));
         }
         Ok(Mounts { all })
     }

@@ -53,7 +53,7 @@ fn held_against(answer: &wit::Reservation, rights: Rights<'_>) -> Result<Checked
 }
 
 fn directory() -> wit::MountGrant {
-    wit::MountGrant { instance_id: "stick".into(), task_path: None, read_only: true, devices: true }
+    wit::MountGrant { instance_id: "stick".into(), task_path: None, read_only: true, devices: true, modes: vec![] }
 }
 
 fn text(text: &str) -> wit::EnvValue {

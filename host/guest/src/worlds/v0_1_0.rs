@@ -30,8 +30,8 @@ pub(crate) mod driver_bindings {
 /// `Snapshot`, `Attribute` and the like are the newest version's, whatever version the guest was built for.
 pub mod usb {
     pub use super::bindings::exports::yurt::plugin::usb_policy::{
-        DeviceGroup, EnvValue, Figure, GrantedEnv, GroupName, Health, Instance, InstanceStats, MountGrant, NodeGrant,
-        Offer, Reservation,
+        DeviceGroup, DeviceModel, EnvValue, Figure, GrantedEnv, GroupName, Health, Instance, InstanceStats, MountGrant,
+        NodeGrant, Offer, Reservation,
     };
     pub use super::bindings::yurt::plugin::common::{Attribute, Description, Diagnostic, Severity, Value};
     pub use super::bindings::yurt::plugin::usb::{

@@ -25,6 +25,9 @@ pub(crate) struct Member {
     vendor_id: String,
     product_id: String,
     serial: Option<String>,
+    /// What it may turn into at its port: `0x18d1:0x9302`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    modes: Vec<String>,
     /// Its nodes can be opened.
     pub(crate) present: bool,
     /// Grows whenever what is at the port comes or goes; 0 while it is not there.
@@ -78,6 +81,7 @@ impl Manifest {
                 vendor_id: format!("{:#06x}", device.vendor_id),
                 product_id: format!("{:#06x}", device.product_id),
                 serial: device.serial.as_ref().map(|label| label.text.clone()),
+                modes: folder.modes.iter().map(|(vendor, product)| model(*vendor, *product)).collect(),
                 present: false,
                 generation: 0,
                 nodes,
@@ -130,11 +134,17 @@ impl Manifest {
 
 impl Member {
     fn is(&self, device: &Device) -> bool {
-        device.life.presence != Presence::Absent
-            && self.vendor_id == format!("{:#06x}", device.vendor_id)
+        let same = self.vendor_id == format!("{:#06x}", device.vendor_id)
             && self.product_id == format!("{:#06x}", device.product_id)
-            && self.serial.as_deref() == device.serial.as_ref().map(|label| label.text.as_str())
+            && self.serial.as_deref() == device.serial.as_ref().map(|label| label.text.as_str());
+        // In another mode it says other things of itself.
+        let turned = self.modes.contains(&model(device.vendor_id, device.product_id));
+        device.life.presence != Presence::Absent && (same || turned)
     }
+}
+
+fn model(vendor: u16, product: u16) -> String {
+    format!("{vendor:#06x}:{product:#06x}")
 }
 
 impl Slot {

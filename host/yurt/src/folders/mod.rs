@@ -30,6 +30,8 @@ pub(crate) struct Folder {
     /// Of the instance.
     pub(crate) id: String,
     pub(crate) nodes: Vec<Granted>,
+    /// Vendor and product of what its devices may turn into.
+    pub(crate) modes: Vec<(u16, u16)>,
 }
 
 /// A node that was granted.

@@ -61,7 +61,7 @@ impl Lab {
     fn reserve(&self, folders: &Folders, id: &str, key: &str) -> Result<(), String> {
         let (offer, snapshot) = self.offer(&[(id, key)]);
         let offered = &offer.instances[id];
-        let mut folder = Folder { id: id.into(), nodes: Vec::new() };
+        let mut folder = Folder { id: id.into(), nodes: Vec::new(), modes: Vec::new() };
         for (place, node) in check::find(&snapshot, key).unwrap().nodes.iter().enumerate() {
             folder.take(key, place, if node.of_interface.is_none() { "usb" } else { &node.subsystem }, false);
         }

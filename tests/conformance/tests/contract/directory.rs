@@ -6,10 +6,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CapabilitySet, capabilities};
-use serde_json::Value;
+use serde_json::Value as Json;
 use yurt_conformance::place::Place;
-use yurt_nomad::device::Health;
-use yurt_usb::sim::models;
+use yurt_nomad::attribute::Value;
+use yurt_nomad::device::{Group, Health};
+use yurt_usb::sim::{Model, models};
 
 use crate::agents::{ids, instances, refusal, serving, until};
 
@@ -21,12 +22,12 @@ pub(crate) fn may_mount() -> bool {
     may
 }
 
-fn told(directory: &str) -> Value {
+fn told(directory: &str) -> Json {
     serde_json::from_str(&fs::read_to_string(Path::new(directory).join("manifest.json")).unwrap()).unwrap()
 }
 
 /// What a directory's file comes to say, which takes no more than a second.
-async fn comes_to(directory: &str, what: impl Fn(&Value) -> bool) -> Value {
+async fn comes_to(directory: &str, what: impl Fn(&Json) -> bool) -> Json {
     let since = Instant::now();
     loop {
         let now = told(directory);
@@ -82,6 +83,50 @@ async fn a_rule_may_mount_a_directory_which_follows_its_device_over_replugs_and_
 }
 
 #[tokio::test]
+async fn a_device_that_turns_into_another_stays_one_where_a_rule_says_so() {
+    if !may_mount() {
+        return;
+    }
+    let place = Place::new();
+    let bus = place.bus();
+    // As a Coral accelerator: without and with its firmware.
+    let of = |vendor_id, product_id| Model { vendor_id, product_id, ..models::no_strings() };
+    let (before, after) = (of(0x1a6e, 0x089a), of(0x18d1, 0x9302));
+    bus.plug("1-1", &before).unwrap();
+    let config = "rule {
+        modes       = [\"0x1a6e:0x089a\", \"0x18d1:0x9302\"]
+        vendor_name = \"google\"
+        group       = \"coral\"
+        expose      = \"both\"
+    }
+    yurt {
+        settle = \"20ms\"
+        grace  = \"5s\"
+    }";
+    let mut launched = serving(&place, config).await;
+    let mut offers = launched.device.fingerprint().await.unwrap();
+    let groups = until(&mut offers, |groups| ids(groups) == ["port-1-1"]).await;
+    assert_eq!((groups[0].vendor.as_str(), groups[0].name.as_str()), ("google", "coral"));
+    let reservation = launched.device.reserve(vec!["port-1-1".into()]).await.unwrap();
+    let directory = reservation.mounts[0].host_path.clone();
+
+    bus.unplug("1-1").unwrap();
+    comes_to(&directory, |now| now["devices"][0]["present"] == false).await;
+    bus.plug("1-1", &after).unwrap();
+    comes_to(&directory, |now| now["devices"][0]["nodes"][0]["node"].is_object()).await;
+    let healthy = |groups: &[Group]| {
+        let of_product = |group: &Group| group.attributes["product_id"].value == Value::Text("0x9302".into());
+        groups.iter().any(of_product) && matches!(instances(groups)[0].health, Health::Healthy { .. })
+    };
+    let groups = until(&mut offers, healthy).await;
+    assert_eq!((groups[0].name.as_str(), ids(&groups)), ("coral", vec!["port-1-1"]));
+
+    bus.unplug("1-1").unwrap();
+    bus.plug("1-1", &of(0x18d1, 0x9303)).unwrap();
+    comes_to(&directory, |now| now["devices"][0]["present"] == false).await;
+}
+
+#[tokio::test]
 async fn where_no_directory_can_be_made_devices_are_handed_out_all_the_same_and_health_says_so() {
     let place = Place::new();
     let bus = place.bus();
@@ -122,7 +167,7 @@ async fn a_fixture_is_one_device_and_incomplete_when_a_part_is_missing() {
     let mut launched = serving(&place, config).await;
     let mut offers = launched.device.fingerprint().await.unwrap();
     let whole = |wanted: bool| {
-        move |groups: &[yurt_nomad::device::Group]| {
+        move |groups: &[Group]| {
             instances(groups).first().is_some_and(|one| matches!(one.health, Health::Healthy { .. }) == wanted)
         }
     };
