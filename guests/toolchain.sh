@@ -18,7 +18,7 @@ cargo=${CARGO:-cargo}
 say() { echo "guests/toolchain.sh: $*" >&2; }
 give_up() {
     say "$*"
-    say "install the Rust target $target (rustup target add $target), or set YURT_GUESTS_DIR to a folder with usb.wasm and python.wasm built elsewhere"
+    say "install the Rust target $target (rustup target add $target), or set YURT_GUESTS_DIR to a folder with the guests built elsewhere"
     exit 1
 }
 

@@ -1,4 +1,5 @@
-//! Embeds the default guests: `YURT_GUEST_USB` and `YURT_GUEST_PYTHON` name the components `usb` and `python` for `include_bytes!`.
+//! Embeds the default guests: `YURT_GUEST_USB`, `YURT_GUEST_PYTHON` and `YURT_GUEST_EXEC` name the components `usb`, `python` and
+//! `exec` for `include_bytes!`.
 //!
 //! Built here by `guests/build.sh` (another target, another profile, a target folder of its own beside the outer one), or taken from the folder that `YURT_GUESTS_DIR` names.
 
@@ -11,7 +12,7 @@ mod nested_cargo;
 use nested_cargo::{forget_the_outer_build, target_folder};
 
 /// Components that `guests/build.sh` makes, by the names of their files and of their sources' folders.
-const GUESTS: [&str; 2] = ["usb", "python"];
+const GUESTS: [&str; 3] = ["usb", "python", "exec"];
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
@@ -62,7 +63,7 @@ fn build() -> Result<Vec<PathBuf>, String> {
     let status = script.status().map_err(|e| format!("cannot run guests/build.sh with sh: {e}"))?;
     if !status.success() {
         return Err("the embedded guests did not build, see above; it takes the Rust target wasm32-unknown-unknown \
-                    (rustup target add wasm32-unknown-unknown), or YURT_GUESTS_DIR naming a folder with usb.wasm and python.wasm built elsewhere"
+                    (rustup target add wasm32-unknown-unknown), or YURT_GUESTS_DIR naming a folder with the guests built elsewhere"
             .into());
     }
     GUESTS.iter().map(|name| looks_like_a_component(&out.join(format!("{name}.wasm")))).collect()

@@ -1,10 +1,9 @@
 //! The operator's configuration: which interpreters to look for.
 
 use serde::Deserialize;
-use yurt_sdk::Diagnostic;
+use yurt_sdk::{Diagnostic, Said};
 
 use crate::paths;
-use crate::said::Said;
 
 /// The configuration as its schema (`config.hcldec`) delivers it.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -9,11 +9,10 @@ mod interpreters;
 mod judge;
 mod paths;
 mod plan;
-mod said;
 mod task;
 
 use yurt_sdk::driver::{
-    Capabilities, DriverDescription, Findings, Fingerprint, Isolation, Next, PlanError, Probe, TaskView, Unknown,
+    Capabilities, DriverDescription, Findings, Fingerprint, Next, PlanError, Probe, TaskView, Unknown,
 };
 use yurt_sdk::{Description, Diagnostic, TaskDriver};
 
@@ -36,15 +35,7 @@ impl TaskDriver for Python {
                 config_spec: include_str!("config.hcldec").into(),
             },
             task_spec: include_str!("task.hcldec").into(),
-            capabilities: Capabilities {
-                isolation: Isolation::Chroot,
-                signals: true,
-                exec: true,
-                host_network: true,
-                group_network: true,
-                mounts: true,
-                dynamic_users: false,
-            },
+            capabilities: Capabilities::in_a_root(),
         }
     }
 

@@ -1,10 +1,9 @@
 //! A job's `config` block: what was typed, and what is wrong with it. Everything wrong is reported at once, each with its key.
 
 use serde::Deserialize;
-use yurt_sdk::Diagnostic;
 use yurt_sdk::driver::Unknown;
+use yurt_sdk::{Diagnostic, Said};
 
-use crate::said::Said;
 use crate::{arguments, paths};
 
 /// The block as its schema (`task.hcldec`) delivers it.

@@ -97,6 +97,33 @@ impl PlanError {
     }
 }
 
+impl Capabilities {
+    /// A root directory for each task, signals, commands, volumes, and the network of the host or of the group.
+    pub fn in_a_root() -> Self {
+        Self {
+            isolation: Isolation::Chroot,
+            signals: true,
+            exec: true,
+            host_network: true,
+            group_network: true,
+            mounts: true,
+            dynamic_users: false,
+        }
+    }
+}
+
+impl TaskView {
+    /// The directory in which `local` lies; empty where that is the task's root.
+    pub fn own_dir(&self) -> &str {
+        self.local_dir.rsplit_once('/').map_or("", |(directory, _)| directory)
+    }
+
+    /// Whether the task has a root directory of its own; else it sees the host's files.
+    pub fn has_a_root(&self) -> bool {
+        self.own_dir().is_empty()
+    }
+}
+
 impl LaunchPlan {
     /// Runs this command and changes nothing else: the job's user and signals, namespaces of its own, no init.
     pub fn of(command: Vec<String>) -> Self {

@@ -140,15 +140,18 @@ pub mod attribute;
 pub mod bindings;
 pub mod config;
 pub mod driver;
+pub mod isolation;
 pub mod log;
 pub mod nodes;
 mod policy;
+mod said;
 pub mod slug;
 mod task_driver;
 pub mod testing;
 
 pub use bindings::yurt::plugin::common::{Attribute, Description, Diagnostic, Severity, Value};
 pub use policy::{Adapter, Offer, UsbPolicy};
+pub use said::Said;
 pub use serde_json as json;
 pub use task_driver::{DriverAdapter, TaskDriver};
 

@@ -34,6 +34,8 @@ const BUILT_IN: &[BuiltIn] = &[
         file_names: &["python", "yurt-python", "python-driver"],
         component: include_bytes!(env!("YURT_GUEST_PYTHON")),
     },
+    // Not `exec`: agents would give the file's stanza to their own driver of that name, too.
+    BuiltIn { name: "exec", file_names: &["yurt-exec"], component: include_bytes!(env!("YURT_GUEST_EXEC")) },
 ];
 
 /// How this process was called.
@@ -85,7 +87,7 @@ pub(crate) fn source(named: &Named, argument: Option<&str>) -> Result<Source, St
 pub(crate) fn built_in(wanted: &str, by_file_name: bool) -> Option<Source> {
     BUILT_IN
         .iter()
-        .find(|guest| guest.name == wanted || (by_file_name && guest.file_names.contains(&wanted)))
+        .find(|guest| if by_file_name { guest.file_names.contains(&wanted) } else { guest.name == wanted })
         .map(|guest| Source::Embedded { name: guest.name, bytes: guest.component })
 }
 
@@ -261,6 +263,15 @@ mod tests {
             let source = source(&named(&format!("/plugins/{file}")), None).unwrap();
             assert!(matches!(source, Source::Embedded { name: "python", .. }), "{file}");
         }
+    }
+
+    #[test]
+    fn the_exec_guest_is_not_called_as_the_agent_s_own_driver() {
+        let source = source(&named("/plugins/yurt-exec"), None).unwrap();
+        assert!(matches!(source, Source::Embedded { name: "exec", .. }));
+        assert!(matches!(super::source(&named("/plugins/x"), Some("exec")), Ok(Source::Embedded { name: "exec", .. })));
+        let why = super::source(&named("/plugins/exec"), None).unwrap_err();
+        assert!(why.contains("yurt-exec"), "{why}");
     }
 
     #[test]

@@ -16,23 +16,21 @@ pub(crate) fn refusal(findings: &[wit::Diagnostic]) -> Option<String> {
     (!errors.is_empty()).then(|| errors.join("; "))
 }
 
-/// `rule[2].vendor: not a vendor id (write "0x12f7" or "4855")`; a message that begins with its key, `vendor = "x": …`, is not told it
-/// twice.
+/// `rule[2].vendor: not a vendor id (write "0x12f7" or "4855")`.
 pub(crate) fn sentence(finding: &wit::Diagnostic) -> String {
-    let mut text = placed(finding);
+    let mut text = located(&finding.path, &finding.message);
     if let Some(hint) = &finding.hint {
         text.push_str(&format!(" ({hint})"));
     }
     text
 }
 
-/// The same without the hint.
-pub(crate) fn placed(finding: &wit::Diagnostic) -> String {
-    let (path, message) = (&finding.path, &finding.message);
-    let (above, key) = path.rfind('.').map_or(("", path.as_str()), |dot| path.split_at(dot + 1));
+/// A message with where it belongs. One that begins with its key, `vendor = "x": …` or `script must be …`, is not told it twice.
+pub(crate) fn located(path: &str, message: &str) -> String {
+    let (above, key) = path.rfind('.').map_or(("", path), |dot| path.split_at(dot + 1));
     match message.strip_prefix(key) {
-        _ if path.is_empty() => message.clone(),
-        Some(rest) if rest.starts_with(" = ") => format!("{above}{message}"),
+        _ if path.is_empty() => message.to_owned(),
+        Some(rest) if rest.starts_with(' ') => format!("{above}{message}"),
         _ => format!("{path}: {message}"),
     }
 }
@@ -58,5 +56,6 @@ mod tests {
         );
         assert_eq!(finding("rule[2].vendor", "vendor = \"x\": no id", None), "rule[2].vendor = \"x\": no id");
         assert_eq!(finding("rule[2].vendor", "vendors are many", None), "rule[2].vendor: vendors are many");
+        assert_eq!(finding("work_dir", "work_dir must be absolute", None), "work_dir must be absolute");
     }
 }

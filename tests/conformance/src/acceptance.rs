@@ -16,6 +16,8 @@ enum Where {
     InARoot,
     InTheHostsFiles,
     OfYurt,
+    OfPython,
+    OfYurtExec,
 }
 
 /// A test of the source.
@@ -80,7 +82,7 @@ pub fn table(source: &Path) -> String {
         "# What a task driver must do\n\n\
          {all} rows: {done} are done, {part} in part ({}), {} not yet: those have no test, and what they wait for in its place, after *Later*.\n\n\
          *Whom* a row is about: `H` the host, whatever the guest; `S` the python driver; `E` a driver like Nomad's exec, `R` one like raw_exec, \
-         `J` one like java. *Held by*: `p` the python driver, `n` the same with `isolation = \"none\"`; `r` and `e`: Nomad's own raw_exec and \
+         `J` one like java. *Held by*: `p` the python driver, `n` the same with `isolation = \"none\"`; `x` Yurt's exec driver in both modes; `r` and `e`: Nomad's own raw_exec and \
          exec, served as plugins, pass the same tests. Where they do not is below.\n\n\
          The tests are in [tests/conformance](../tests/conformance/README.md): the built binary, launched and called as an agent does, and \
          after each test a look for what is left of its tasks. This page is made of their source and of `acceptance/` there: \
@@ -95,7 +97,7 @@ pub fn table(source: &Path) -> String {
             "\n## {title}\n\n| row | whom | what holds | shown by | held by |\n|---|---|---|---|---|\n{rows}"
         );
     }
-    text.push_str("\n## Where Nomad's own drivers do otherwise\n\n| row | driver | |\n|---|---|---|\n");
+    text.push_str("\n## Where other drivers do otherwise\n\n| row | driver | |\n|---|---|---|\n");
     for [id, driver, why] in excuses() {
         let _ = writeln!(text, "| {id} | {driver} | {why} |");
     }
@@ -125,8 +127,13 @@ fn held(ids: &[String], tests: &[&Test]) -> String {
     let any = |wanted: &[Where]| tests.iter().any(|test| wanted.contains(&test.runs));
     let passes = |flavour| ids.iter().all(|id| excuse(id, flavour).is_none());
     [
-        ("p", any(&[Where::Each, Where::InARoot, Where::OfYurt])),
-        ("n", any(&[Where::Each, Where::InTheHostsFiles, Where::OfYurt])),
+        ("p", any(&[Where::Each, Where::InARoot, Where::OfYurt, Where::OfPython])),
+        ("n", any(&[Where::Each, Where::InTheHostsFiles, Where::OfYurt, Where::OfPython])),
+        (
+            "x",
+            any(&[Where::Each, Where::InARoot, Where::InTheHostsFiles, Where::OfYurt, Where::OfYurtExec])
+                && passes(Flavour::YurtExec),
+        ),
         ("r", any(&[Where::Each, Where::InTheHostsFiles]) && passes(Flavour::RawExec)),
         ("e", any(&[Where::Each, Where::InARoot]) && passes(Flavour::Exec)),
     ]
@@ -160,6 +167,8 @@ fn tests(source: &Path) -> BTreeMap<String, Vec<Test>> {
                 (Where::InARoot, "in_a_root("),
                 (Where::InTheHostsFiles, "in_the_hosts_files("),
                 (Where::OfYurt, "of_yurt("),
+                (Where::OfPython, "of_python("),
+                (Where::OfYurtExec, "of_yurt_exec("),
             ];
             let first = runs
                 .into_iter()

@@ -78,7 +78,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// What the agent's configuration needs for a link of this name, beside which there may be a component.
 fn stanza(name: &str, component: bool) -> String {
     match choice::built_in(name, true) {
-        Some(Source::Embedded { name: "python", .. }) => format!("plugin {name:?} {{}}"),
+        Some(Source::Embedded { name: "python" | "exec", .. }) => format!("plugin {name:?} {{}}"),
         None if component => {
             format!("plugin {name:?} {{\n  config {{\n    # keys: yurt guest inspect {name}.wasm\n  }}\n}}")
         }
@@ -151,6 +151,7 @@ mod tests {
     #[test]
     fn each_link_has_the_stanza_of_its_plugin() {
         assert_eq!(stanza("python-driver", false), "plugin \"python-driver\" {}");
+        assert_eq!(stanza("yurt-exec", false), "plugin \"yurt-exec\" {}");
         assert!(stanza("usb", false).contains("rule {") && !stanza("usb", false).contains("args"));
         assert!(stanza("acme", false).contains("args = [\"--guest\", \"usb\"]"));
         assert!(stanza("acme", true).contains("inspect acme.wasm") && !stanza("acme", true).contains("args"));

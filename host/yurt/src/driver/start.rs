@@ -21,7 +21,7 @@ use super::devices::Devices;
 use super::look::{PATH, Place};
 use super::memo::Memo;
 use super::{glob, view};
-use crate::diagnostics::{refusal, sentence};
+use crate::diagnostics::{located, refusal, sentence};
 use crate::driver_side::{DriverSide, Planned as Heard, Serving};
 use crate::guest_call::blocking;
 
@@ -181,10 +181,7 @@ async fn once(
     let (view, findings) = (view.clone(), findings.to_vec());
     let answer = blocking(move || logic.plan(&config, &task, &view, &findings)).await?.map_err(Failure::Guest)?;
     answer.map_err(|why| {
-        let text = match &why.path {
-            Some(path) => format!("{path}: {}", why.message),
-            None => why.message,
-        };
+        let text = located(why.path.as_deref().unwrap_or_default(), &why.message);
         match why.recoverable {
             true => StartError::recoverable(text).into(),
             false => PluginError::failed_precondition(text).into(),

@@ -19,7 +19,7 @@ use super::cgroup;
 use super::processes::exists;
 use super::script::put_program;
 use super::site::{Request, Site};
-use super::subject::{Flavour, Subject, link_into};
+use super::subject::{Subject, link_into};
 use super::task::Task;
 use super::traces::{mounts_of, traces_of};
 use super::{soon, until, within};
@@ -141,7 +141,7 @@ impl Node {
 
     /// Yurt, not a peer.
     pub fn is_yurt(&self) -> bool {
-        self.subject.flavour == Flavour::Python
+        self.subject.flavour.is_yurt()
     }
 
     /// How the agent starts its plugin.
@@ -372,7 +372,7 @@ fn in_memory(dir: &Path) -> TempDir {
 fn agent_of(subject: Subject, binary: Option<&Path>, dir: &Path, runtime: &Path) -> Agent {
     let mut env = vec![("TMPDIR".into(), dir.into())];
     let as_usual = binary.is_none() && std::env::var_os("YURT_DRIVER").is_none();
-    let program = if subject.flavour == Flavour::Python && as_usual {
+    let program = if subject.flavour.is_yurt() && as_usual {
         let workshop = Workshop::of_this_program(subject.flavour.file_name());
         workshop.state_into(&dir.join("state"));
         workshop.program()
@@ -381,7 +381,7 @@ fn agent_of(subject: Subject, binary: Option<&Path>, dir: &Path, runtime: &Path)
         let binary = binary.map_or_else(|| subject.flavour.binary(), Path::to_owned);
         link_into(&dir.join("plugins"), subject.flavour, &binary)
     };
-    if subject.flavour == Flavour::Python {
+    if subject.flavour.is_yurt() {
         env.push(("YURT_STATE_DIR".into(), dir.join("state").into()));
         env.push(("YURT_RUNTIME_DIR".into(), runtime.into()));
     }

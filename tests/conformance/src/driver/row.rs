@@ -26,9 +26,24 @@ pub async fn in_the_hosts_files(row: &str, body: impl AsyncFn(&mut Node)) {
     run(row, only, body).await;
 }
 
-/// About something that only Yurt's driver has: `what` says it.
+/// About something that only Yurt has, whatever its guest: `what` says what the others lack.
 pub async fn of_yurt(row: &str, what: &str, body: impl AsyncFn(&mut Node)) {
+    run(row, |subject| (!subject.flavour.is_yurt()).then_some(what), body).await;
+}
+
+/// About something that only the python guest has.
+pub async fn of_python(row: &str, what: &str, body: impl AsyncFn(&mut Node)) {
     run(row, |subject| (subject.flavour != Flavour::Python).then_some(what), body).await;
+}
+
+/// About what jobs and operators say to the exec guest, where tasks have a root directory and namespaces of their own.
+pub async fn of_yurt_exec(row: &str, body: impl AsyncFn(&mut Node)) {
+    let only = |subject: Subject| match (subject.flavour, subject.isolation) {
+        (Flavour::YurtExec, Isolation::Chroot) => None,
+        (Flavour::YurtExec, Isolation::None) => Some("its tasks have the host's root"),
+        _ => Some("it is said in the exec guest's words"),
+    };
+    run(row, only, body).await;
 }
 
 async fn run<'a>(row: &str, not_for: impl Fn(Subject) -> Option<&'a str>, body: impl AsyncFn(&mut Node)) {

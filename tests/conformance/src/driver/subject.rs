@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 pub enum Flavour {
     /// Yurt with its python guest.
     Python,
+    /// Yurt with its exec guest.
+    YurtExec,
     /// Nomad's.
     RawExec,
     /// Nomad's.
@@ -37,6 +39,8 @@ impl fmt::Display for Subject {
         f.write_str(match (self.flavour, self.isolation) {
             (Flavour::Python, Isolation::Chroot) => "python",
             (Flavour::Python, Isolation::None) => "python, isolation none",
+            (Flavour::YurtExec, Isolation::Chroot) => "yurt-exec",
+            (Flavour::YurtExec, Isolation::None) => "yurt-exec, isolation none",
             (Flavour::RawExec, _) => "raw_exec",
             (Flavour::Exec, _) => "exec",
         })
@@ -47,7 +51,7 @@ impl Subject {
     /// All that are there of one flavour.
     pub fn of(flavour: Flavour) -> Vec<Subject> {
         let isolations: &[Isolation] = match flavour {
-            Flavour::Python => &[Isolation::Chroot, Isolation::None],
+            Flavour::Python | Flavour::YurtExec => &[Isolation::Chroot, Isolation::None],
             Flavour::RawExec => &[Isolation::None],
             Flavour::Exec => &[Isolation::Chroot],
         };
@@ -59,10 +63,15 @@ impl Subject {
         Subject::of(Flavour::of_this_run())
     }
 
+    /// Whether a task is process 1 of a namespace, which no signal ends that it does not handle.
+    pub fn tasks_are_process_1(self) -> bool {
+        matches!(self.flavour, Flavour::Exec | Flavour::YurtExec) && self.isolation == Isolation::Chroot
+    }
+
     /// Its plugin's configuration, as an operator writes it.
     pub fn plugin_config(self) -> &'static str {
         match (self.flavour, self.isolation) {
-            (Flavour::Python, Isolation::None) => "yurt { isolation = \"none\" }",
+            (Flavour::Python | Flavour::YurtExec, Isolation::None) => "yurt { isolation = \"none\" }",
             (Flavour::RawExec, _) => "enabled = true",
             _ => "",
         }
@@ -90,9 +99,12 @@ impl Flavour {
     pub fn of_this_run() -> Flavour {
         match std::env::var("YURT_DRIVER_FLAVOUR").as_deref() {
             Err(_) | Ok("python") => Flavour::Python,
+            Ok("yurt_exec") => Flavour::YurtExec,
             Ok("raw_exec") => Flavour::RawExec,
             Ok("exec") => Flavour::Exec,
-            Ok(other) => panic!("YURT_DRIVER_FLAVOUR is {other:?}, and neither python nor raw_exec nor exec"),
+            Ok(other) => {
+                panic!("YURT_DRIVER_FLAVOUR is {other:?}, and neither python nor yurt_exec nor raw_exec nor exec")
+            }
         }
     }
 
@@ -100,9 +112,15 @@ impl Flavour {
     pub fn name(self) -> &'static str {
         match self {
             Flavour::Python => "python",
+            Flavour::YurtExec => "yurt-exec",
             Flavour::RawExec => "raw_exec",
             Flavour::Exec => "exec",
         }
+    }
+
+    /// A guest of this workspace, not a peer.
+    pub fn is_yurt(self) -> bool {
+        matches!(self, Flavour::Python | Flavour::YurtExec)
     }
 
     /// Its file in a plugin directory.
@@ -117,7 +135,7 @@ impl Flavour {
     pub fn binary(self) -> PathBuf {
         match (std::env::var_os("YURT_DRIVER"), self) {
             (Some(path), _) => std::fs::canonicalize(&path).unwrap_or_else(|why| panic!("YURT_DRIVER {path:?}: {why}")),
-            (None, Flavour::Python) => crate::binary::binary().to_owned(),
+            (None, yurt) if yurt.is_yurt() => crate::binary::binary().to_owned(),
             (None, other) => panic!("YURT_DRIVER says where the {} plugin is", other.name()),
         }
     }

@@ -43,7 +43,7 @@ async fn b03_a_configuration_is_read_and_nonsense_refused_without_harm() {
         let all = match node.subject.flavour {
             Flavour::Python => "yurt {\n  isolation = \"chroot\"\n  log_level = \"info\"\n}\n",
             Flavour::RawExec => "enabled = true\ndenied_host_uids = \"60000-60001\"\ndenied_envvars = [\"A*\", \"B\"]",
-            Flavour::Exec => {
+            Flavour::Exec | Flavour::YurtExec => {
                 "no_pivot_root = false\ndefault_pid_mode = \"private\"\nallow_caps = [\"chown\", \"kill\"]"
             }
         };
@@ -76,7 +76,7 @@ async fn b04_a_copy_that_only_validates_starts_nothing() {
 async fn b05_a_second_configuration_replaces_the_first() {
     each("B05", async |node| {
         match node.subject.flavour {
-            Flavour::Python => {
+            Flavour::Python | Flavour::YurtExec => {
                 let isolation = async |node: &mut Node, config: &str| {
                     node.configure(config).await.unwrap();
                     soon(node.driver.capabilities()).await.unwrap().isolation

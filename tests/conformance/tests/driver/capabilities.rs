@@ -1,6 +1,6 @@
 //! Capabilities: what is said is so.
 
-use yurt_conformance::driver::{Isolation, Program, each, of_yurt, soon};
+use yurt_conformance::driver::{Isolation, Program, each, of_python, soon};
 use yurt_nomad::driver::{ExitResult, FsIsolation, NetworkMode};
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn k03_signals_and_commands_work_as_the_flags_say() {
 
 #[tokio::test]
 async fn k04_they_stay_the_same_until_the_driver_is_configured_anew() {
-    of_yurt("K04", "its capabilities do not depend on its configuration", async |node| {
+    of_python("K04", "its capabilities do not depend on its configuration", async |node| {
         let first = soon(node.driver.capabilities()).await.unwrap();
         let task = node.run(Program::idle()).await;
         node.try_run(Program::config("interpreter = \"/no/such/python\"\ncode = \"1\"")).await.unwrap_err();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use yurt_conformance::driver::{Flavour, Isolation, Program, Request, each, of_yurt, quoted, refused};
+use yurt_conformance::driver::{Flavour, Isolation, Program, Request, each, of_python, quoted, refused};
 use yurt_nomad::config::{from_hcl, to_msgpack};
 use yurt_nomad::driver::{Dns, Env, ExitResult, Network, Opaque, Port, PortMapping};
 
@@ -31,7 +31,7 @@ const TELL: &str = "import json, sys\nprint(json.dumps([sys.orig_argv, sys.argv]
 
 #[tokio::test]
 async fn c10_interpreter_arguments_script_and_its_own_arguments_come_in_this_order() {
-    of_yurt("C10", "a job of it says the whole command", async |node| {
+    of_python("C10", "a job of it says the whole command", async |node| {
         let site = node.site(false);
         site.put("server.py", TELL);
         let program =
@@ -51,7 +51,7 @@ async fn c10_interpreter_arguments_script_and_its_own_arguments_come_in_this_ord
 
 #[tokio::test]
 async fn c10_the_other_forms_of_a_program_run_too() {
-    of_yurt("C10", "a job of it says the whole command", async |node| {
+    of_python("C10", "a job of it says the whole command", async |node| {
         for (what, said) in [("code", "[\"-c\", \"a\"]"), ("module", "__main__.py\", \"a\"]")] {
             let site = node.site(false);
             site.put("local/tool/__main__.py", TELL);

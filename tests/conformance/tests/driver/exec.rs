@@ -270,7 +270,7 @@ async fn x13_a_command_is_the_tasks_user_in_every_respect() {
         assert!(own.starts_with("nobody\n65534\n"), "{own}");
         let (streamed, ..) = told(&task, who, false, &[]).await;
         let (on_terminal, ..) = told(&task, who, true, &[]).await;
-        if node.subject.flavour == Flavour::Python {
+        if node.is_yurt() {
             assert_eq!(streamed.trim_end(), own);
             assert_eq!(on_terminal.replace('\r', "").trim_end(), own);
         } else {

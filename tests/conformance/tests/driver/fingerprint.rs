@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use yurt_conformance::driver::{Flavour, Isolation, Node, each, of_yurt, put_program, soon, until};
+use yurt_conformance::driver::{Flavour, Isolation, Node, each, of_python, put_program, soon, until};
 use yurt_conformance::patience;
 use yurt_nomad::attribute::{Attribute, Value};
 use yurt_nomad::client::Fingerprints;
@@ -63,7 +63,7 @@ async fn f01_the_driver_is_healthy_within_five_seconds() {
 
 #[tokio::test]
 async fn f05_the_interpreters_version_is_an_attribute() {
-    of_yurt("F05", "it has no interpreter", async |node| {
+    of_python("F05", "it has no interpreter", async |node| {
         let first = soon(soon(node.driver.fingerprint()).await.unwrap().next()).await.unwrap();
         let Value::Text(version) = &first.attributes["driver.python.version"].value else { panic!("{first:?}") };
         let told = std::process::Command::new("/usr/bin/python3").arg("--version").output().unwrap();
@@ -94,7 +94,7 @@ async fn f06_every_stream_begins_at_once_and_stays() {
 
 #[tokio::test]
 async fn f05_without_an_interpreter_the_driver_is_undetected() {
-    of_yurt("F05", "it has no interpreter", async |node| {
+    of_python("F05", "it has no interpreter", async |node| {
         let hide = "mount -t tmpfs none /usr/local/bin
             for program in /usr/bin/python* /usr/bin/pypy*; do
                 if [ -f $program ]; then mount --bind /dev/null $program; fi
@@ -109,7 +109,7 @@ async fn f05_without_an_interpreter_the_driver_is_undetected() {
 
 #[tokio::test]
 async fn f05_an_interpreter_that_tells_its_version_on_stderr_is_one() {
-    of_yurt("F05", "it has no interpreter", async |node| {
+    of_python("F05", "it has no interpreter", async |node| {
         let (mut looks, _) = elsewhere(node, OWN_PROGRAMS, "yurt { fingerprint_period = \"1s\" }").await;
         put(node, "python2.7", "#!/bin/sh\necho Python 2.7.99 >&2");
         let look = next(&mut looks, |look| versions(look).contains("2.7.99")).await;
@@ -147,7 +147,7 @@ async fn f07_not_root_where_root_is_needed_is_undetected() {
 
 #[tokio::test]
 async fn f08_what_is_missing_is_named() {
-    of_yurt("F08", "it needs nothing else", async |node| {
+    of_python("F08", "it needs nothing else", async |node| {
         let (_, first) = elsewhere(node, ":", "interpreters = [\"python-of-nowhere\", \"/opt/none/python\"]").await;
         let Health::Undetected { reason } = &first.health else { panic!("{first:?}") };
         assert!(reason.contains("python-of-nowhere") && reason.contains("/opt/none/python"), "{reason}");
@@ -167,7 +167,7 @@ async fn f09_without_control_groups_the_driver_is_unhealthy() {
 
 #[tokio::test]
 async fn f10_a_probe_that_hangs_is_killed_at_its_deadline_and_the_stream_goes_on() {
-    of_yurt("F10", "it has no probes", async |node| {
+    of_python("F10", "it has no probes", async |node| {
         let setup = format!("{OWN_PROGRAMS}\nprintf \"#!/bin/sh\\nexec sleep 614\" > /usr/local/bin/python3\nchmod 755 /usr/local/bin/python3");
         let began = Instant::now();
         let (mut looks, first) = elsewhere(node, &setup, "yurt { fingerprint_period = \"1s\" }").await;
@@ -193,7 +193,7 @@ async fn f10_a_probe_that_hangs_is_killed_at_its_deadline_and_the_stream_goes_on
 
 #[tokio::test]
 async fn f11_an_interpreter_that_comes_or_goes_is_told_within_a_period() {
-    of_yurt("F11", "it has no interpreter", async |node| {
+    of_python("F11", "it has no interpreter", async |node| {
         let (mut looks, first) = elsewhere(node, OWN_PROGRAMS, "yurt { fingerprint_period = \"1s\" }").await;
         assert!(!versions(&first).contains("3.7.99"), "{first:?}");
         put(node, "python3.7", "#!/bin/sh\necho Python 3.7.99");

@@ -25,6 +25,7 @@ mod start;
 mod stats;
 mod stop;
 mod wait;
+mod yurt_exec;
 
 #[allow(dead_code)]
 #[path = "../../../../host/guest/tests/guests/make.rs"]

@@ -3,13 +3,13 @@
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use yurt_conformance::driver::{Program, Request, of_yurt, quoted};
+use yurt_conformance::driver::{Program, Request, of_python, quoted};
 use yurt_conformance::patience;
 use yurt_nomad::driver::ExitResult;
 
 #[tokio::test]
 async fn s38_a_venv_stays_a_venv() {
-    of_yurt("S38", "it knows no interpreters", async |node| {
+    of_python("S38", "it knows no interpreters", async |node| {
         let site = node.site(false);
         site.put("local/venv/pyvenv.cfg", "home = /usr/bin\ninclude-system-site-packages = false\n");
         fs::create_dir(site.task_dir().join("local/venv/bin")).unwrap();
@@ -27,7 +27,7 @@ async fn s38_a_venv_stays_a_venv() {
 
 #[tokio::test]
 async fn s39_a_line_is_in_the_log_as_soon_as_it_is_printed() {
-    of_yurt("S39", "it knows nothing of Python's buffers", async |node| {
+    of_python("S39", "it knows nothing of Python's buffers", async |node| {
         let code = "import time\nprint(time.time())\ntime.sleep(600)";
         let task = node.run(Program::python(code)).await;
         task.stdout().says("\n").await;

@@ -1,11 +1,11 @@
 //! A recording of a driver's calls: what jobs say is in it only where the operator asks for that.
 
-use yurt_conformance::driver::{Isolation, Program, of_yurt, quoted, until};
+use yurt_conformance::driver::{Isolation, Program, of_python, quoted, until};
 use yurt_nomad::driver::ExitResult;
 
 #[tokio::test]
 async fn l09_what_a_job_says_is_recorded_only_where_that_is_asked_for() {
-    of_yurt("L09", "it records nothing", async |node| {
+    of_python("L09", "it records nothing", async |node| {
         for secrets in [false, true] {
             let record = node.dir().join(format!("record-{secrets}"));
             let isolation = match node.subject.isolation {

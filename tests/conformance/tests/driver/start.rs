@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use yurt_conformance::driver::{Flavour, Isolation, Program, Request, each, of_yurt, quoted, refused, soon};
+use yurt_conformance::driver::{Flavour, Isolation, Program, Request, each, of_python, of_yurt, quoted, refused, soon};
 use yurt_nomad::driver::ExitResult;
 
 use crate::said::nothing_came_of_it;
@@ -61,7 +61,7 @@ async fn s03_without_a_word_a_task_works_in_its_own_directory() {
 
 #[tokio::test]
 async fn s03_a_relative_script_is_found_in_the_work_dir() {
-    of_yurt("S03", "a job of it says the whole command", async |node| {
+    of_python("S03", "a job of it says the whole command", async |node| {
         let site = node.site(false);
         site.put("local/app/hello.py", "print('hello from', __file__)");
         let dir = site.local_path("app");
@@ -158,8 +158,9 @@ async fn s31_the_same_id_twice_is_refused() {
 async fn s32_what_another_try_cannot_mend_is_not_called_recoverable() {
     each("S32", async |node| {
         let requests = [Request::of(Program::idle()).user("alice"), {
-            let name = if node.is_yurt() { "interpreter" } else { "command" };
-            let code = if node.is_yurt() { "\ncode = \"1\"" } else { "" };
+            let python = node.subject.flavour == Flavour::Python;
+            let name = if python { "interpreter" } else { "command" };
+            let code = if python { "\ncode = \"1\"" } else { "" };
             Request::of(Program::config(format!("{name} = \"/no/such/program\"{code}")))
         }];
         for request in requests {

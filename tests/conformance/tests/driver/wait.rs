@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 use tonic::Code;
-use yurt_conformance::driver::{Flavour, Program, Request, each, exists, in_a_root, refused, soon, until};
+use yurt_conformance::driver::{Program, Request, each, exists, in_a_root, refused, soon, until};
 use yurt_conformance::patience;
 use yurt_nomad::driver::ExitResult;
 
@@ -32,7 +32,7 @@ async fn w02_a_signal_is_told_beside_the_code() {
         kill(task.process("sleep").await);
         assert_eq!(task.exit().await, ExitResult::signal(9));
         // By the task's own hand.
-        if node.subject.flavour != Flavour::Exec {
+        if !node.subject.tasks_are_process_1() {
             let task = node.run(Program::python("import os\nos.abort()")).await;
             assert_eq!(task.exit().await, ExitResult::signal(6));
         }

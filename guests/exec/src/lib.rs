@@ -1,0 +1,126 @@
+//! Yurt's exec driver: programs of a task's root, with the keys and the words of Nomad's own exec driver, so that a job of that one needs
+//! another `driver` and nothing else. A key that the host has nothing for is refused, never ignored.
+
+mod command;
+
+use serde::Deserialize;
+use yurt_sdk::driver::{
+    Capabilities, DriverDescription, DriverHealth, Findings, Fingerprint, LaunchPlan, Next, PlanError, TaskView,
+    Unknown,
+};
+use yurt_sdk::isolation::{Asked, Terms};
+use yurt_sdk::{Description, Diagnostic, Said, TaskDriver, attribute};
+
+/// The exec driver.
+pub struct Exec;
+
+/// The operator's configuration, with the defaults of its schema (`config.hcldec`).
+#[derive(Debug, Deserialize)]
+pub struct Config {
+    no_pivot_root: bool,
+    default_pid_mode: String,
+    default_ipc_mode: String,
+    allow_caps: Vec<String>,
+    denied_host_uids: String,
+    denied_host_gids: String,
+}
+
+/// A job's `config` block, with the defaults of its schema (`task.hcldec`).
+#[derive(Debug, Deserialize)]
+pub struct Task {
+    command: String,
+    args: Vec<String>,
+    pid_mode: String,
+    ipc_mode: String,
+    cap_add: Vec<String>,
+    cap_drop: Vec<String>,
+    work_dir: String,
+}
+
+/// Who a task runs as where the job does not say.
+const USER: &str = "nobody";
+
+impl TaskDriver for Exec {
+    type Config = Config;
+    type Task = Task;
+
+    fn describe() -> DriverDescription {
+        DriverDescription {
+            about: Description {
+                // One called `exec` would take the place of Nomad's own, whose running tasks it knows nothing of.
+                name: "yurt-exec".into(),
+                version: env!("CARGO_PKG_VERSION").into(),
+                summary: "Runs programs of the task's root, with the keys of Nomad's exec driver.".into(),
+                config_spec: include_str!("config.hcldec").into(),
+            },
+            task_spec: include_str!("task.hcldec").into(),
+            capabilities: Capabilities::in_a_root(),
+        }
+    }
+
+    fn check_config(config: &Config) -> Vec<Diagnostic> {
+        let mut said = Said::default();
+        config.terms().check(&mut said);
+        if config.no_pivot_root {
+            let message = "no_pivot_root = true: this host enters a task's root by pivot_root only";
+            said.error("no_pivot_root", message.into(), Some("leave it out"));
+        }
+        let denied = [("denied_host_uids", &config.denied_host_uids), ("denied_host_gids", &config.denied_host_gids)];
+        for (key, ids) in denied.into_iter().filter(|(_, ids)| !ids.is_empty()) {
+            let hint = "leave it out, and name users in the client's options user.denylist and user.checked_drivers";
+            said.error(key, format!("{key} = {ids:?}: this host denies no ids"), Some(hint));
+        }
+        said.0
+    }
+
+    fn check_task(config: &Config, task: &Task, _: Unknown<'_>) -> Vec<Diagnostic> {
+        let mut said = Said::default();
+        if task.command.is_empty() {
+            said.error("command", "command must be specified".into(), None);
+        }
+        task.asked().check(&config.terms(), &mut said);
+        if !task.work_dir.is_empty() && !task.work_dir.starts_with('/') {
+            let message = format!("work_dir must be absolute but got relative path {:?}", task.work_dir);
+            said.error("work_dir", message, Some("for example \"${NOMAD_TASK_DIR}\""));
+        }
+        said.0
+    }
+
+    /// What it takes to have a root and limits, the host looks for itself.
+    fn judge(_: &Config, _: Findings<'_>) -> Fingerprint {
+        let attributes = vec![attribute::flag("driver.yurt-exec", true)];
+        Fingerprint { health: DriverHealth::Healthy, reason: "Healthy".into(), attributes }
+    }
+
+    fn plan(config: &Config, task: &Task, view: &TaskView, findings: Findings<'_>) -> Result<Next, PlanError> {
+        let Some(program) = command::found(&task.command, view, findings)? else {
+            return Ok(Next::LookInside(command::looks(&task.command, view)));
+        };
+        Ok(Next::Launch(LaunchPlan {
+            note: Some(format!("runs {program}")),
+            work_dir: Some(task.work_dir.clone()).filter(|directory| !directory.is_empty()),
+            user: Some(USER.into()),
+            wishes: task.asked().wishes(&config.terms(), USER, view)?,
+            ..LaunchPlan::of([&[program], task.args.as_slice()].concat())
+        }))
+    }
+}
+
+impl Config {
+    fn terms(&self) -> Terms<'_> {
+        let Config { default_pid_mode, default_ipc_mode, allow_caps, .. } = self;
+        Terms { default_pid_mode, default_ipc_mode, allow_caps }
+    }
+}
+
+impl Task {
+    fn asked(&self) -> Asked<'_> {
+        let Task { pid_mode, ipc_mode, cap_add, cap_drop, .. } = self;
+        Asked { pid_mode, ipc_mode, cap_add, cap_drop }
+    }
+}
+
+yurt_sdk::task_driver!(Exec);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+use yurt_sdk::driver::{Program, Sharing, Wishes};
+use yurt_sdk::json::{Value, from_str, json};
+use yurt_sdk::testing::driver::{self as testing, Machine, view, view_of_the_host};
+
+use super::*;
+
+/// What the schemas make of what was written: defaults filled in.
+fn with(defaults: Value, written: &str) -> String {
+    let (Value::Object(mut all), Value::Object(written)) = (defaults, from_str(written).unwrap()) else { panic!() };
+    all.extend(written);
+    Value::Object(all).to_string()
+}
+
+fn config(written: &str) -> String {
+    let caps = "audit_write chown dac_override fowner fsetid kill mknod net_bind_service setfcap setgid setpcap setuid \
+                sys_chroot";
+    let defaults = json!({
+        "no_pivot_root": false, "default_pid_mode": "private", "default_ipc_mode": "private",
+        "allow_caps": caps.split(' ').collect::<Vec<_>>(), "denied_host_uids": "", "denied_host_gids": "",
+    });
+    with(defaults, written)
+}
+
+fn task(written: &str) -> String {
+    let defaults = json!({
+        "command": "/bin/sh", "args": [], "pid_mode": "", "ipc_mode": "", "cap_add": [], "cap_drop": [], "work_dir": "",
+    });
+    with(defaults, written)
+}
+
+fn lines(said: Vec<Diagnostic>) -> Vec<String> {
+    said.into_iter().map(|said| format!("{}: {}", said.path, said.message)).collect()
+}
+
+fn said_of_config(written: &str) -> Vec<String> {
+    lines(testing::check_config::<Exec>(&config(written)))
+}
+
+fn said_with(of_config: &str, written: &str) -> Vec<String> {
+    lines(testing::check_task::<Exec>(&config(of_config), &task(written), &[]))
+}
+
+fn said(written: &str) -> Vec<String> {
+    said_with("{}", written)
+}
+
+fn planned(of_config: &str, written: &str, view: &TaskView, root: &Machine) -> Result<LaunchPlan, PlanError> {
+    testing::plan::<Exec>(&config(of_config), &task(written), view, &Machine::default(), root)
+}
+
+fn words(written: &str, view: &TaskView, root: &Machine) -> Result<String, String> {
+    let plan = planned("{}", written, view, root).map_err(|why| {
+        assert!(why.path.is_some() && !why.recoverable, "{why:?}");
+        why.message
+    })?;
+    let Program::Native(words) = plan.program else { panic!("a native program expected") };
+    Ok(words.join(" "))
+}
+
+fn wishes(of_config: &str, written: &str) -> Wishes {
+    let view = TaskView { user: "root".into(), ..view() };
+    planned(of_config, written, &view, &Machine::default()).unwrap().wishes
+}
+
+#[test]
+fn modes_are_private_or_host_in_nomad_s_words() {
+    for key in ["pid_mode", "ipc_mode"] {
+        for mode in ["", "private", "host"] {
+            assert!(said(&format!(r#"{{"{key}":"{mode}"}}"#)).is_empty(), "{key} {mode}");
+        }
+        let wrong = format!(r#"{key}: {key} must be "private" or "host", got "other""#);
+        assert_eq!(said(&format!(r#"{{"{key}":"other"}}"#)), [wrong]);
+        let default = format!(r#"default_{key}: default_{key} must be "private" or "host", got "other""#);
+        assert_eq!(said_of_config(&format!(r#"{{"default_{key}":"other"}}"#)), [default]);
+        assert_eq!(said_of_config(&format!(r#"{{"default_{key}":""}}"#)).len(), 1);
+    }
+}
+
+#[test]
+fn capabilities_are_named_in_any_form_and_unknown_ones_refused_in_nomad_s_words() {
+    for key in ["cap_add", "cap_drop"] {
+        assert!(said(&format!(r#"{{"{key}":["chown","CAP_KILL","cap_mknod"]}}"#)).is_empty(), "{key}");
+        assert_eq!(
+            said(&format!(r#"{{"{key}":["chown","not_valid"]}}"#)),
+            [format!("{key}: {key} configured with capabilities not supported by system: not_valid")]
+        );
+    }
+    assert!(said(r#"{"cap_drop":["all"]}"#).is_empty());
+    for caps in ["[]", r#"["all"]"#, r#"["chown","sys_time"]"#, r#"["CAP_CHOWN","cap_sys_time"]"#] {
+        assert!(said_of_config(&format!(r#"{{"allow_caps":{caps}}}"#)).is_empty(), "{caps}");
+    }
+    assert_eq!(
+        said_of_config(r#"{"allow_caps":["chown","not_valid","sys_time"]}"#),
+        ["allow_caps: allow_caps configured with capabilities not supported by system: not_valid"]
+    );
+}
+
+#[test]
+fn a_job_gets_no_capability_that_the_operator_does_not_allow() {
+    let beyond = |names: &str| format!("cap_add: driver does not allow the following capabilities: {names}");
+    assert_eq!(said(r#"{"cap_add":["sys_time","net_admin","chown"]}"#), [beyond("net_admin, sys_time")]);
+    assert_eq!(said_with(r#"{"allow_caps":["kill"]}"#, r#"{"cap_add":["chown"]}"#), [beyond("chown")]);
+    assert!(said_with(r#"{"allow_caps":["all"]}"#, r#"{"cap_add":["net_admin"]}"#).is_empty());
+}
+
+#[test]
+fn capabilities_are_added_and_dropped_as_nomad_does() {
+    let usual = wishes("{}", "{}");
+    assert!(usual.caps_add.is_empty() && !usual.caps_drop.contains(&"chown".to_owned()));
+    // What is not allowed is dropped, whether a task has it by itself or not.
+    assert!(usual.caps_drop.contains(&"net_raw".to_owned()) && usual.caps_drop.len() == 41 - 13);
+    assert_eq!(wishes(r#"{"allow_caps":["kill","chown"]}"#, "{}").caps_drop.len(), 41 - 2);
+    let added = wishes(r#"{"allow_caps":["all"]}"#, r#"{"cap_add":["NET_ADMIN"],"cap_drop":["all"]}"#);
+    assert_eq!((added.caps_add, added.caps_drop.len()), (vec!["net_admin".to_owned()], 41));
+}
+
+#[test]
+fn capabilities_for_a_user_who_gets_none_are_refused() {
+    for (user, who) in [("", "nobody"), ("www-data", "www-data")] {
+        let view = TaskView { user: user.into(), ..view() };
+        assert_eq!(
+            words(r#"{"cap_add":["chown"]}"#, &view, &Machine::default()).unwrap_err(),
+            format!(
+                "cap_add = [\"chown\"]: only root has capabilities, and this task's user is {who}: leave it out, or say user = \"root\""
+            )
+        );
+        assert!(words(r#"{"cap_drop":["chown"]}"#, &view, &Machine::default()).is_ok());
+    }
+}
+
+#[test]
+fn namespaces_are_the_job_s_word_else_the_operator_s() {
+    let shared = |of_config, written| {
+        let wishes = wishes(of_config, written);
+        assert!(!wishes.init);
+        (wishes.pid == Sharing::Host, wishes.ipc == Sharing::Host)
+    };
+    assert_eq!(shared("{}", "{}"), (false, false));
+    assert_eq!(shared("{}", r#"{"pid_mode":"host"}"#), (true, false));
+    assert_eq!(shared(r#"{"default_pid_mode":"host","default_ipc_mode":"host"}"#, "{}"), (true, true));
+    assert_eq!(shared(r#"{"default_ipc_mode":"host"}"#, r#"{"ipc_mode":"private"}"#), (false, false));
+}
+
+#[test]
+fn private_namespaces_beside_the_host_s_files_are_refused() {
+    let refused = words(r#"{"ipc_mode":"private"}"#, &view_of_the_host(), &Machine::default()).unwrap_err();
+    assert_eq!(refused, "ipc_mode = \"private\": with yurt.isolation = \"none\" tasks have the host's namespaces");
+    assert!(words("{}", &view_of_the_host(), &Machine::default()).is_ok());
+}
+
+#[test]
+fn keys_that_the_host_has_nothing_for_are_refused_and_their_defaults_are_not() {
+    assert!(said_of_config("{}").is_empty());
+    assert_eq!(
+        said_of_config(r#"{"no_pivot_root":true,"denied_host_uids":"0,10-20","denied_host_gids":"0"}"#),
+        [
+            "no_pivot_root: no_pivot_root = true: this host enters a task's root by pivot_root only",
+            "denied_host_uids: denied_host_uids = \"0,10-20\": this host denies no ids",
+            "denied_host_gids: denied_host_gids = \"0\": this host denies no ids",
+        ]
+    );
+}
+
+#[test]
+fn a_command_must_be_named_and_a_work_dir_absolute() {
+    assert_eq!(said(r#"{"command":""}"#), ["command: command must be specified"]);
+    assert!(said(r#"{"work_dir":"/goodpath"}"#).is_empty());
+    assert_eq!(said(r#"{"work_dir":"foo"}"#), ["work_dir: work_dir must be absolute but got relative path \"foo\""]);
+    // What is known only at run time is no error.
+    assert!(testing::check_task::<Exec>(&config("{}"), &task(r#"{"command":null}"#), &["command"]).is_empty());
+}
+
+#[test]
+fn a_command_is_looked_for_in_local_in_the_task_s_directory_and_in_the_path() {
+    let root =
+        Machine::default().program("/local/a").program("/a").program("/b").program("/bin/tool").directory("/local/b");
+    for (command, want) in [("a", "/local/a"), ("b", "/b"), ("bin/tool", "/bin/tool"), ("sh", "sh"), ("/a", "/a")] {
+        let written = format!(r#"{{"command":"{command}","args":["-c","true"]}}"#);
+        assert_eq!(words(&written, &view(), &root).unwrap(), format!("{want} -c true"));
+    }
+    let host = Machine::default().program("/srv/alloc/8d1bc1b2/server/local/a");
+    let found = words(r#"{"command":"a"}"#, &view_of_the_host(), &host).unwrap();
+    assert_eq!(found, "/srv/alloc/8d1bc1b2/server/local/a");
+}
+
+#[test]
+fn a_command_that_is_not_there_or_cannot_be_run_is_refused_by_its_path() {
+    let root = Machine::default().file("/local/data", "");
+    assert_eq!(
+        words(r#"{"command":"bin/tool"}"#, &view(), &root).unwrap_err(),
+        "command = \"bin/tool\": file bin/tool not found under path /: of a volume say the absolute path"
+    );
+    assert_eq!(
+        words(r#"{"command":"data"}"#, &view(), &root).unwrap_err(),
+        "command = \"data\": /local/data is not executable: its template has to say perms = \"755\""
+    );
+}
+
+#[test]
+fn a_task_runs_as_nobody_where_it_is_told_to() {
+    let plan = planned("{}", r#"{"work_dir":"/local"}"#, &view(), &Machine::default()).unwrap();
+    assert_eq!((plan.user.as_deref(), plan.work_dir.as_deref()), (Some("nobody"), Some("/local")));
+    assert_eq!(plan.note.as_deref(), Some("runs /bin/sh"));
+    assert_eq!(planned("{}", "{}", &view(), &Machine::default()).unwrap().work_dir, None);
+}
+
+#[test]
+fn the_driver_is_healthy_under_its_own_name() {
+    let judged = testing::judge::<Exec>(&config("{}"), &Machine::default());
+    assert_eq!(
+        (judged.health, judged.attributes),
+        (DriverHealth::Healthy, vec![attribute::flag("driver.yurt-exec", true)])
+    );
+}
+
+#[test]
+fn the_schemas_declare_exactly_the_keys_that_are_read() {
+    for (schema, defaults) in [(include_str!("config.hcldec"), config("{}")), (include_str!("task.hcldec"), task("{}"))]
+    {
+        let declared = schema.lines().filter_map(|line| {
+            let line = line.strip_prefix("  ")?;
+            let name = line.strip_prefix("attr \"").or_else(|| line.strip_prefix("default \""))?;
+            name.strip_suffix("\" {")
+        });
+        let Value::Object(read) = from_str(&defaults).unwrap() else { panic!() };
+        let (mut declared, mut read): (Vec<&str>, Vec<&str>) =
+            (declared.collect(), read.keys().map(String::as_str).collect());
+        declared.sort_unstable();
+        read.sort_unstable();
+        assert_eq!(declared, read);
+    }
+}
