@@ -34,8 +34,9 @@ const BUILT_IN: &[BuiltIn] = &[
         file_names: &["python", "yurt-python", "python-driver"],
         component: include_bytes!(env!("YURT_GUEST_PYTHON")),
     },
-    // Not `exec`: agents would give the file's stanza to their own driver of that name, too.
+    // Not `exec`, not `java`: agents would give the file's stanza to their own driver of that name, too.
     BuiltIn { name: "exec", file_names: &["yurt-exec"], component: include_bytes!(env!("YURT_GUEST_EXEC")) },
+    BuiltIn { name: "java", file_names: &["yurt-java"], component: include_bytes!(env!("YURT_GUEST_JAVA")) },
 ];
 
 /// How this process was called.
@@ -266,12 +267,16 @@ mod tests {
     }
 
     #[test]
-    fn the_exec_guest_is_not_called_as_the_agent_s_own_driver() {
-        let source = source(&named("/plugins/yurt-exec"), None).unwrap();
-        assert!(matches!(source, Source::Embedded { name: "exec", .. }));
-        assert!(matches!(super::source(&named("/plugins/x"), Some("exec")), Ok(Source::Embedded { name: "exec", .. })));
-        let why = super::source(&named("/plugins/exec"), None).unwrap_err();
-        assert!(why.contains("yurt-exec"), "{why}");
+    fn guests_like_the_agent_s_own_drivers_are_not_called_as_those() {
+        for driver in ["exec", "java"] {
+            let file = format!("yurt-{driver}");
+            for (file, argument) in [(file.as_str(), None), ("x", Some(driver))] {
+                let source = source(&named(&format!("/plugins/{file}")), argument).unwrap();
+                assert!(matches!(source, Source::Embedded { name, .. } if name == driver), "{file} {argument:?}");
+            }
+            let why = source(&named(&format!("/plugins/{driver}")), None).unwrap_err();
+            assert!(why.contains(&file), "{why}");
+        }
     }
 
     #[test]

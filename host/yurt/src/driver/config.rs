@@ -43,7 +43,7 @@ pub(crate) struct Grants {
     /// Namespaces that a task may share with the host: `pid`, `ipc`, `uts`.
     pub(crate) share: Vec<String>,
     /// Programs that may be run to look at the node: globs for a file name, or for a whole path where they hold a slash. `None`:
-    /// those whose name begins with the driver's.
+    /// those whose name begins with the driver's, `yurt-` aside.
     pub(crate) programs: Option<Vec<String>>,
     /// Files that may be read to look at the node, globs for whole paths.
     pub(crate) files: Vec<String>,

@@ -49,7 +49,8 @@ pub(crate) struct Lacking {
 impl Place {
     /// The node itself.
     pub(crate) fn node(driver: &str, grants: &Grants) -> Place {
-        let programs = grants.programs.clone().unwrap_or_else(|| vec![format!("{driver}*")]);
+        let kind = driver.strip_prefix("yurt-").unwrap_or(driver);
+        let programs = grants.programs.clone().unwrap_or_else(|| vec![format!("{kind}*")]);
         Place { root: PathBuf::from("/"), own: None, programs, files: grants.files.clone() }
     }
 
