@@ -289,7 +289,7 @@ fn each_rule_of_the_properties_finds_its_devices() {
 
     let members: Vec<Device> = [1, 2].map(|port| at(PLAIN.clone(), 1, &[8, port])).into();
     let shared = Device {
-        nodes: vec![Node { subsystem: "hidraw".into(), ..PLAIN.nodes[0].clone() }],
+        nodes: vec![Node { subsystem: "hidraw".into(), of_interface: Some(0), ..PLAIN.nodes[0].clone() }],
         ..at(PLAIN.clone(), 1, &[1])
     };
     let offer = asked(UNITS, &facts(&[members, vec![shared]].concat()), None);

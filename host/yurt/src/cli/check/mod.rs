@@ -182,7 +182,8 @@ fn of_task(task: &Task, driver: &str, served: &Served, text: &str) -> anyhow::Re
         let (at, exact) = read.place(&finding.path);
         let key = finding.path.rsplit('.').next().unwrap_or_default();
         let told = exact || finding.message.contains(key);
-        let message = if told { finding.message.clone() } else { diagnostics::located(&finding.path, &finding.message) };
+        let message =
+            if told { finding.message.clone() } else { diagnostics::located(&finding.path, &finding.message) };
         let (severity, hint) = (finding.severity, finding.hint.clone());
         found.push(Diagnostic { severity, at, of: Some(of(Some(&finding.path))), message, hint });
     }

@@ -3,6 +3,7 @@
 //! Each test is ignored except in the VM (`just vm usb`), one after the other.
 
 mod bad;
+mod gadget;
 mod qemu;
 mod replug;
 mod serial;
