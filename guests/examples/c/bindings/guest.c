@@ -239,11 +239,11 @@ void __wasm_export_exports_policy_reserve_post_return(uint8_t * arg0) {
         }
         free(ptr1);
       }
-      size_t len3 = *((size_t*) (arg0 + (6*sizeof(void*))));
-      if (len3 > 0) {
-        uint8_t *ptr4 = *((uint8_t **) (arg0 + (5*sizeof(void*))));
-        for (size_t i5 = 0; i5 < len3; i5++) {
-          uint8_t *base = ptr4 + i5 * (6*sizeof(void*));
+      size_t len6 = *((size_t*) (arg0 + (6*sizeof(void*))));
+      if (len6 > 0) {
+        uint8_t *ptr7 = *((uint8_t **) (arg0 + (5*sizeof(void*))));
+        for (size_t i8 = 0; i8 < len6; i8++) {
+          uint8_t *base = ptr7 + i8 * (8*sizeof(void*));
           (void) base;
           if ((*((size_t*) (base + sizeof(void*)))) > 0) {
             free(*((uint8_t **) (base + 0)));
@@ -259,8 +259,17 @@ void __wasm_export_exports_policy_reserve_post_return(uint8_t * arg0) {
               break;
             }
           }
+          size_t len3 = *((size_t*) (base + (7*sizeof(void*))));
+          if (len3 > 0) {
+            uint8_t *ptr4 = *((uint8_t **) (base + (6*sizeof(void*))));
+            for (size_t i5 = 0; i5 < len3; i5++) {
+              uint8_t *base = ptr4 + i5 * 4;
+              (void) base;
+            }
+            free(ptr4);
+          }
         }
-        free(ptr4);
+        free(ptr7);
       }
       break;
     }
@@ -763,9 +772,20 @@ void exports_policy_node_grant_free(exports_policy_node_grant_t *ptr) {
   guest_option_string_free(&ptr->task_path);
 }
 
+void exports_policy_list_device_model_free(exports_policy_list_device_model_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    exports_policy_device_model_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+    }
+    free(list_ptr);
+  }
+}
+
 void exports_policy_mount_grant_free(exports_policy_mount_grant_t *ptr) {
   guest_string_free(&ptr->instance_id);
   guest_option_string_free(&ptr->task_path);
+  exports_policy_list_device_model_free(&ptr->modes);
 }
 
 void exports_policy_list_granted_env_free(exports_policy_list_granted_env_t *ptr) {

@@ -502,6 +502,16 @@ typedef struct exports_policy_node_grant_t {
   bool   mknod;
 } exports_policy_node_grant_t;
 
+typedef struct exports_policy_device_model_t {
+  uint16_t   vendor_id;
+  uint16_t   product_id;
+} exports_policy_device_model_t;
+
+typedef struct {
+  exports_policy_device_model_t *ptr;
+  size_t len;
+} exports_policy_list_device_model_t;
+
 // The directory of Yurt's own that follows the instance over replugs: the nodes that are granted of its members, as `usb`, `tty`,
 // `tty-2`, and `manifest.json`; with several members, each below its key. One for an instance.
 typedef struct exports_policy_mount_grant_t {
@@ -512,6 +522,8 @@ typedef struct exports_policy_mount_grant_t {
   bool   read_only;
   // Its nodes are handed out as devices, too. A task with a device cgroup of its own can open no others.
   bool   devices;
+  // What a member may turn into and still be the device that was reserved, at the same port: a bootloader, a firmware.
+  exports_policy_list_device_model_t   modes;
 } exports_policy_mount_grant_t;
 
 typedef struct {
@@ -717,6 +729,8 @@ void exports_policy_env_value_free(exports_policy_env_value_t *ptr);
 void exports_policy_granted_env_free(exports_policy_granted_env_t *ptr);
 
 void exports_policy_node_grant_free(exports_policy_node_grant_t *ptr);
+
+void exports_policy_list_device_model_free(exports_policy_list_device_model_t *ptr);
 
 void exports_policy_mount_grant_free(exports_policy_mount_grant_t *ptr);
 

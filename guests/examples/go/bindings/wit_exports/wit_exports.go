@@ -958,11 +958,11 @@ func wasm_export_yurt_plugin_usb_policy_reserve(arg0 uintptr, arg1 uint32, arg2 
 
 		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (4 * 4))) = uint32(length62)
 		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (3 * 4))) = uint32(uintptr(uintptr(result61)))
-		slice67 := (payload).Mounts
-		length69 := uint32(len(slice67))
-		result68 := witRuntime.Allocate(pinner, uintptr(length69*(6*4)), 4)
-		for index, element := range slice67 {
-			base := unsafe.Add(result68, index*(6*4))
+		slice70 := (payload).Mounts
+		length72 := uint32(len(slice70))
+		result71 := witRuntime.Allocate(pinner, uintptr(length72*(8*4)), 4)
+		for index, element := range slice70 {
+			base := unsafe.Add(result71, index*(8*4))
 			utf863 := unsafe.Pointer(unsafe.StringData((element).InstanceId))
 			pinner.Pin(utf863)
 			*(*uint32)(unsafe.Add(unsafe.Pointer(base), 4)) = uint32(uint32(len((element).InstanceId)))
@@ -997,19 +997,31 @@ func wasm_export_yurt_plugin_usb_policy_reserve(arg0 uintptr, arg1 uint32, arg2 
 				result66 = 0
 			}
 			*(*int8)(unsafe.Add(unsafe.Pointer(base), (1 + 5*4))) = int8(result66)
+			slice67 := (element).Modes
+			length69 := uint32(len(slice67))
+			result68 := witRuntime.Allocate(pinner, uintptr(length69*4), 2)
+			for index, element := range slice67 {
+				base := unsafe.Add(result68, index*4)
+				*(*int16)(unsafe.Add(unsafe.Pointer(base), 0)) = int16(int32((element).VendorId))
+				*(*int16)(unsafe.Add(unsafe.Pointer(base), 2)) = int16(int32((element).ProductId))
+
+			}
+
+			*(*uint32)(unsafe.Add(unsafe.Pointer(base), (7 * 4))) = uint32(length69)
+			*(*uint32)(unsafe.Add(unsafe.Pointer(base), (6 * 4))) = uint32(uintptr(uintptr(result68)))
 
 		}
 
-		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (6 * 4))) = uint32(length69)
-		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (5 * 4))) = uint32(uintptr(uintptr(result68)))
+		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (6 * 4))) = uint32(length72)
+		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (5 * 4))) = uint32(uintptr(uintptr(result71)))
 
 	case witTypes.ResultErr:
 		payload := result52.Err()
 		*(*int8)(unsafe.Add(unsafe.Pointer(exportReturnArea), 0)) = int8(int32(1))
-		utf870 := unsafe.Pointer(unsafe.StringData(payload))
-		pinner.Pin(utf870)
+		utf873 := unsafe.Pointer(unsafe.StringData(payload))
+		pinner.Pin(utf873)
 		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), (2 * 4))) = uint32(uint32(len(payload)))
-		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), 4)) = uint32(uintptr(uintptr(utf870)))
+		*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), 4)) = uint32(uintptr(uintptr(utf873)))
 
 	default:
 		panic("unreachable")

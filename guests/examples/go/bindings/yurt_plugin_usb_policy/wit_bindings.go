@@ -143,6 +143,11 @@ type NodeGrant struct {
 	Mknod    bool
 }
 
+type DeviceModel struct {
+	VendorId  uint16
+	ProductId uint16
+}
+
 // The directory of Yurt's own that follows the instance over replugs: the nodes that are granted of its members, as `usb`, `tty`,
 // `tty-2`, and `manifest.json`; with several members, each below its key. One for an instance.
 type MountGrant struct {
@@ -153,6 +158,8 @@ type MountGrant struct {
 	ReadOnly bool
 	// Its nodes are handed out as devices, too. A task with a device cgroup of its own can open no others.
 	Devices bool
+	// What a member may turn into and still be the device that was reserved, at the same port: a bootloader, a firmware.
+	Modes []DeviceModel
 }
 
 type Reservation struct {
