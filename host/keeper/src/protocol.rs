@@ -78,6 +78,10 @@ pub struct Start {
     /// What the keeper and its init call themselves in `/proc/<pid>/comm`.
     #[prost(string, tag = "23")]
     pub name: String,
+    /// The `seccomp(2)` filter of the task, of its init and of every command run in it: instructions of `struct sock_filter`, as they
+    /// lie in this machine's memory. Empty: none. Takes `no_new_privs`, or a plugin with `CAP_SYS_ADMIN`.
+    #[prost(bytes = "vec", tag = "24")]
+    pub filter: Vec<u8>,
 }
 
 /// What a descriptor is that comes with [`Start`].

@@ -74,6 +74,7 @@ steps! {
     29 Ended "the task has ended",
     30 Running "the task is running",
     31 Lookup "looking for the program",
+    32 Filter "installing the seccomp filter",
 }
 
 #[cfg(test)]

@@ -238,3 +238,62 @@ fn a_user_has_no_capabilities_and_root_has_those_that_it_keeps() {
         assert!(root.contains(line), "{root} lacks {line}");
     }
 }
+
+#[test]
+fn a_filter_is_of_the_task_and_its_commands_and_not_of_the_keeper() {
+    let rig = Rig::new();
+    let mode = |pid: &str| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        status.lines().find(|line| line.starts_with("Seccomp:")).unwrap().to_owned()
+    };
+    let show = words(&["/bin/sh", "-c", "grep ^Seccomp: /proc/self/status; uname || echo refused; exec sleep 30"]);
+    let privileges = Some(Privileges { no_new_privs: true, ..Privileges::default() });
+    for privileges in [privileges, is_root().then(Privileges::default)].into_iter().flatten() {
+        let filter = refusing(libc::SYS_uname);
+        let start = Start { argv: show.clone(), privileges: Some(privileges), filter, ..rig.plain() };
+        let task = rig.start(start).unwrap();
+        let mut said = String::new();
+        while !said.ends_with("refused\n") {
+            said.push_str(&rig.output());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(said.starts_with("Seccomp:\t2\n"), "{said}");
+        let command = Exec { argv: words(&["grep", "^Seccomp:", "/proc/self/status"]), ..Exec::default() };
+        assert_eq!(rig.exec(command).unwrap().finish(b"").0, "Seccomp:\t2\n");
+        assert_eq!(mode(&task.started.keeper.unwrap().pid.to_string()), mode("self"));
+    }
+}
+
+/// Instructions that answer one call with `EPERM`, and let all others be.
+fn refusing(call: libc::c_long) -> Vec<u8> {
+    let instruction = |code: u16, jt: u8, jf: u8, k: u32| {
+        let ([a, b], [c, d, e, f]) = (code.to_ne_bytes(), k.to_ne_bytes());
+        [a, b, jt, jf, c, d, e, f]
+    };
+    let eperm = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    [
+        instruction(0x20, 0, 0, 0),
+        instruction(0x15, 0, 1, call as u32),
+        instruction(0x06, 0, 0, eperm),
+        instruction(0x06, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ]
+    .concat()
+}
+
+#[test]
+fn a_filter_that_is_none_is_a_step_with_its_reason_and_leaves_nothing() {
+    let rig = Rig::new();
+    let start = |filter: &[u8]| Start {
+        argv: words(&["/bin/true"]),
+        privileges: Some(Privileges { no_new_privs: true, ..Privileges::default() }),
+        filter: filter.to_vec(),
+        ..rig.plain()
+    };
+    let failed = rig.start(start(&[0xff; 16])).err().unwrap();
+    assert_eq!((Step::from_number(failed.step), failed.errno), (Step::Filter, libc::EINVAL));
+    for nonsense in [vec![0; 7], vec![0; 8 * 4097]] {
+        let failed = rig.start(start(&nonsense)).err().unwrap();
+        assert_eq!(Step::from_number(failed.step), Step::Record, "{failed:?}");
+    }
+    assert!(!rig.entry().join(names::STATE).exists() && !rig.entry().join(names::SOCKET).exists());
+}

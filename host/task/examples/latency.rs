@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode};
 use tokio::io::AsyncReadExt as _;
-use yurt_task::{Cgroup, ExecOptions, Isolation, Launch, Limits, Namespaces, RootDirectory, Secret, Task, Tasks, Whom};
+use yurt_task::{
+    Cgroup, ExecOptions, Isolation, Launch, Limits, Namespaces, RootDirectory, Seccomp, Secret, Task, Tasks, Whom,
+};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -28,7 +30,7 @@ async fn main() {
     if root {
         copy_programs(&tree);
     }
-    for isolated in [false, true] {
+    for (isolated, seccomp) in [(false, Seccomp::None), (true, Seccomp::None), (true, Seccomp::Default)] {
         if isolated && !root {
             continue;
         }
@@ -41,11 +43,12 @@ async fn main() {
                 groups.iter().for_each(|group| fs::create_dir_all(group).unwrap());
             }
             let launch = Launch {
-                id: format!("{isolated}/{round}"),
+                id: format!("{isolated}/{seccomp:?}/{round}"),
                 argv: ["sleep", "1000"].map(str::to_owned).into(),
                 env: Secret(vec![("PATH".into(), "/usr/bin:/bin".into())]),
                 work_dir: "/".into(),
                 identity: None,
+                seccomp,
                 isolation: if isolated { isolation(&tree) } else { Isolation::None },
                 network: None,
                 stdout: log.clone(),
@@ -61,8 +64,9 @@ async fn main() {
             }
         }
         println!(
-            "isolation {}, {rounds} rounds, control groups {}",
+            "isolation {}{}, {rounds} rounds, control groups {}",
             if isolated { "chroot" } else { "none" },
+            if seccomp == Seccomp::Default { " with a filter of system calls" } else { "" },
             if v1 { "v1" } else { "none" }
         );
         times.print();

@@ -104,6 +104,11 @@ impl StepError {
         }
     }
 
+    /// Whether it was the filter of system calls that could not be made or installed.
+    pub fn is_seccomp(&self) -> bool {
+        self.step == yurt_keeper::Step::Filter.to_string()
+    }
+
     /// Whether the same again may succeed later.
     pub fn recoverable(&self) -> bool {
         match &self.reason {

@@ -17,6 +17,8 @@ pub struct Launch {
     pub work_dir: String,
     /// Who it runs as; `None`: as this process.
     pub identity: Option<Identity>,
+    /// What the kernel refuses to do for it.
+    pub seccomp: Seccomp,
     /// Its view of files and processes.
     pub isolation: Isolation,
     /// The file of the network namespace that it joins; `None`: that of this process.
@@ -67,6 +69,15 @@ pub struct Capabilities {
     pub bounding: u64,
     /// What a user other than root has from the start.
     pub ambient: u64,
+}
+
+/// Which system calls a task is refused, and so every command run in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seccomp {
+    /// None.
+    None,
+    /// Those that change the machine or are known as ways into its kernel, but for what the task's capabilities stand for.
+    Default,
 }
 
 /// A task's view of files and processes.

@@ -18,6 +18,7 @@ mod launch;
 mod open_files;
 mod probe;
 mod proc;
+mod seccomp;
 mod spawn;
 mod start;
 mod stats;
@@ -38,7 +39,7 @@ pub use exit::Exit;
 pub use handle::Handle;
 pub use launch::{
     Capabilities, Cgroup, Device, DeviceRule, File, Identity, Isolation, Launch, Limits, Mount, Namespaces,
-    Propagation, ResourceLimit, RootDirectory, Secret,
+    Propagation, ResourceLimit, RootDirectory, Seccomp, Secret,
 };
 pub use open_files::raise_open_files;
 pub use probe::{PROBE_ID, Probe, ProbeError, Probed};

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use prost::Message;
 use rustix::fs::{FileType, MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, capabilities};
 use tokio::io::unix::AsyncFd;
 use yurt_keeper::answer::Say;
 use yurt_keeper::{Carried, RECORD_MAX, Start, Step};
@@ -19,11 +20,11 @@ use crate::cgroup::{self, Groups, Prepared, keepers};
 use crate::channel::Channel;
 use crate::entry::{self, Entry, Found};
 use crate::error::{Reason, StartError, StepError};
-use crate::launch::{Cgroup, Isolation, Launch, Propagation};
+use crate::launch::{Cgroup, Identity, Isolation, Launch, Propagation, Seccomp};
 use crate::task::KILL;
 use crate::task::{Origin, Task};
 use crate::tasks::{Life, Notes, Room, watched};
-use crate::{spawn, streams, sys};
+use crate::{seccomp, spawn, streams, sys};
 
 /// Longest that a keeper may take to start a task; many mounts on a loaded machine take a while.
 const START: Duration = Duration::from_secs(30);
@@ -225,8 +226,12 @@ fn record(launch: &Launch) -> Result<Start, StepError> {
     if launch.argv.first().is_none_or(String::is_empty) {
         return Err(StepError::text("reading what is to be started", "", "there is no program"));
     }
+    if launch.seccomp == Seccomp::Default {
+        start.filter = filter(launch.identity.as_ref())?;
+    }
     start.privileges = Some(match &launch.identity {
-        None => yurt_keeper::Privileges::default(),
+        // Without it nobody but root may install a filter.
+        None => yurt_keeper::Privileges { no_new_privs: !start.filter.is_empty(), ..Default::default() },
         Some(identity) => yurt_keeper::Privileges {
             change: true,
             uid: identity.uid,
@@ -251,6 +256,19 @@ fn record(launch: &Launch) -> Result<Start, StepError> {
             .collect();
     }
     Ok(start)
+}
+
+/// By the capabilities that the task really has: the bounding set is what root has of them, and `execve` adds nothing for others.
+fn filter(identity: Option<&Identity>) -> Result<Vec<u8>, StepError> {
+    let held = match identity {
+        None => match capabilities(None) {
+            Ok(own) => own.permitted,
+            Err(errno) => return Err(StepError::errno(Step::Filter.to_string(), "our own capabilities", errno)),
+        },
+        Some(Identity { uid: 0, capabilities, .. }) => CapabilitySet::from_bits_retain(capabilities.bounding),
+        Some(Identity { capabilities, .. }) => CapabilitySet::from_bits_retain(capabilities.ambient),
+    };
+    seccomp::filter(held).map_err(|why| StepError::text(Step::Filter.to_string(), "", why.to_string()))
 }
 
 fn limit(limit: &crate::launch::ResourceLimit) -> yurt_keeper::ResourceLimit {

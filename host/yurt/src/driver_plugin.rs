@@ -238,7 +238,7 @@ impl DriverPlugin {
                     tokio::time::sleep(AGAIN).await;
                 }
                 Err(why) if why.recoverable() => return Err(StartError::recoverable(why.to_string())),
-                Err(why) => return Err(PluginError::failed_precondition(why.to_string()).into()),
+                Err(why) => return Err(PluginError::failed_precondition(start::sentence_on(&why)).into()),
             }
         }
     }

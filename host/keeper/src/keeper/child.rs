@@ -133,7 +133,7 @@ fn streams(stdout: &OwnedFd, stderr: &OwnedFd) -> Outcome<()> {
 
 /// The last of what task and commands have in common: who they are, where they begin, what they find set.
 pub(crate) fn settle(plan: &Plan) -> Outcome<()> {
-    privileges(&plan.privileges)?;
+    confine(plan)?;
     // As the user that it is now: nobody is put where he could not have gone.
     let dir = &plan.start.work_dir;
     if !dir.is_empty() {
@@ -144,9 +144,24 @@ pub(crate) fn settle(plan: &Plan) -> Outcome<()> {
     Ok(())
 }
 
+/// Who it is, and which system calls it may make. A filter takes either `no_new_privs` or a capability that goes with the privileges.
+pub(crate) fn confine(plan: &Plan) -> Outcome<()> {
+    if plan.privileges.no_new_privs {
+        privileges(&plan.privileges)?;
+        filter(&plan.start.filter)
+    } else {
+        filter(&plan.start.filter)?;
+        privileges(&plan.privileges)
+    }
+}
+
+fn filter(program: &[u8]) -> Outcome<()> {
+    if program.is_empty() { Ok(()) } else { sys::filter(program).during(Step::Filter, "seccomp") }
+}
+
 /// User, groups and capabilities. The bounding set first, which takes a capability itself; the ambient ones last, which take that they
 /// are permitted.
-pub(crate) fn privileges(wanted: &Privileges) -> Outcome<()> {
+fn privileges(wanted: &Privileges) -> Outcome<()> {
     if wanted.change {
         // Also those that this program has no name for.
         let unbound = (0..64).map(|number| 1 << number).filter(|bit| wanted.bounding & bit == 0);

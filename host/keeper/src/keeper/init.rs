@@ -19,7 +19,7 @@ pub(crate) fn start(plan: &Plan, link: &OwnedFd) -> Outcome<()> {
         Cloned::Child => Ok(()),
         Cloned::Parent { pid, pidfd } => {
             // It reads nothing from outside, but still it can do no more than the task.
-            child::privileges(&plan.privileges)?;
+            child::confine(plan)?;
             child::unreadable().during(Step::Init, "its memory")?;
             wire::send(link, b"P", &[pidfd.as_fd()]).during(Step::Init, "the keeper is gone")?;
             // The report's other end must see its end when the program runs, and nothing of the task's own is init's business.

@@ -14,6 +14,10 @@ use crate::wire;
 /// Most that a start may be, in bytes: an environment is bounded by what `execve` takes.
 const START_MAX: u64 = 16 << 20;
 
+/// Bytes of a `struct sock_filter`, and of the most of them that the kernel takes.
+const FILTER_INSTRUCTION: usize = size_of::<libc::sock_filter>();
+const FILTER_MAX: usize = 4096 * FILTER_INSTRUCTION;
+
 /// A start with its descriptors in place.
 pub(crate) struct Plan {
     pub(crate) start: Start,
@@ -97,6 +101,10 @@ fn checked(start: &Start) -> Outcome<()> {
     }
     if start.private_pid && start.isolation() != Isolation::Chroot {
         return Err(Failure::new(Step::Record, "private process ids take a root of its own, because of /proc"));
+    }
+    if start.filter.len() % FILTER_INSTRUCTION != 0 || start.filter.len() > FILTER_MAX {
+        let why = format!("{} bytes are no seccomp filter", start.filter.len());
+        return Err(Failure::new(Step::Record, why));
     }
     Ok(())
 }

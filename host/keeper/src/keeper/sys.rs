@@ -281,6 +281,19 @@ pub(crate) fn limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     })
 }
 
+/// Has every system call of this process and of what it becomes or starts go through a filter: whole instructions of
+/// `struct sock_filter`, at most as many as a length of 16 bits can say.
+pub(crate) fn filter(program: &[u8]) -> io::Result<()> {
+    let instructions: Vec<libc::sock_filter> = program
+        .chunks_exact(size_of::<libc::sock_filter>())
+        // SAFETY: as many bytes as the structure has, which is numbers only and may lie anywhere.
+        .map(|bytes| unsafe { bytes.as_ptr().cast::<libc::sock_filter>().read_unaligned() })
+        .collect();
+    let program = libc::sock_fprog { len: instructions.len() as u16, filter: instructions.as_ptr().cast_mut() };
+    // SAFETY: the kernel copies the program, which outlives the call, and changes nothing of it.
+    check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) as i32 })
+}
+
 /// Replaces this program. Comes back only with the reason why not.
 pub(crate) fn execute(path: &CStr, argv: &[CString], env: &[CString]) -> Errno {
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {

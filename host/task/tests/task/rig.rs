@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
-use yurt_task::{Cgroup, Isolation, Launch, Limits, Secret, Task, Tasks};
+use yurt_task::{Cgroup, Isolation, Launch, Limits, Seccomp, Secret, Task, Tasks};
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 const ROOT: &str = "/sys/fs/cgroup";
@@ -119,6 +119,7 @@ impl Rig {
             ]),
             work_dir: "/".to_owned(),
             identity: None,
+            seccomp: Seccomp::None,
             isolation: Isolation::None,
             network: None,
             stdout: self.log_path(),

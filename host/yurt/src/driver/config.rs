@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use yurt_nomad::schema::{Spec, SpecError};
+use yurt_task::Seccomp;
 
 use super::caps::Caps;
 use crate::host_config::{Common, duration_within, with_common};
@@ -16,6 +17,8 @@ pub(crate) struct DriverConfig {
     pub(crate) fingerprint_period: Duration,
     /// `None`: what the guest wants.
     pub(crate) isolation: Option<Isolation>,
+    /// `None`: see [`DriverConfig::seccomp`].
+    seccomp: Option<Seccomp>,
     /// What plans may ask for.
     pub(crate) grants: Grants,
 }
@@ -55,6 +58,7 @@ impl Default for DriverConfig {
             common: Common::default(),
             fingerprint_period: Duration::from_secs(30),
             isolation: None,
+            seccomp: None,
             grants: Grants {
                 users: vec!["nobody".to_owned()],
                 // As with Nomad's own drivers: a task sees the host's name.
@@ -87,11 +91,28 @@ impl DriverConfig {
                 return Err(format!("yurt.isolation = {given:?}: must be \"chroot\" or \"none\""));
             }
         };
+        let seccomp = match text("seccomp") {
+            None => None,
+            Some("none") => Some(Seccomp::None),
+            Some("default") => Some(Seccomp::Default),
+            Some(given) => {
+                return Err(format!("yurt.seccomp = {given:?}: must be \"default\" or \"none\""));
+            }
+        };
         Ok(DriverConfig {
             common: Common::from_json(block)?,
             fingerprint_period,
             isolation,
+            seccomp,
             grants: Grants::from_json(block.get("grants").unwrap_or(&Value::Null), default.grants)?,
+        })
+    }
+
+    /// Which system calls tasks are refused. Who sees the host's files may need what a root of its own has no use for.
+    pub(crate) fn seccomp(&self, isolation: Isolation) -> Seccomp {
+        self.seccomp.unwrap_or(match isolation {
+            Isolation::None => Seccomp::None,
+            Isolation::Chroot => Seccomp::Default,
         })
     }
 }
@@ -137,13 +158,15 @@ mod tests {
         assert_eq!(config, DriverConfig::default());
         assert_eq!(config.grants.users, ["nobody"]);
         assert!(!config.grants.root_without_isolation && config.grants.share == ["uts"]);
+        assert_eq!(config.seccomp(Isolation::Chroot), Seccomp::Default);
+        assert_eq!(config.seccomp(Isolation::None), Seccomp::None);
     }
 
     #[test]
     fn the_schema_parses_and_every_key_is_read() {
         spec().unwrap();
         let config = DriverConfig::from_json(&json!({
-            "log_level": "debug", "fingerprint_period": "1m", "isolation": "none",
+            "log_level": "debug", "fingerprint_period": "1m", "isolation": "none", "seccomp": "default",
             "grants": {
                 "users": ["www-data"], "root_without_isolation": true, "capabilities": ["net_admin"],
                 "limits": ["nofile", "pids.max"], "share": ["ipc"], "programs": ["/opt/*/bin/python3"], "files": []
@@ -155,6 +178,7 @@ mod tests {
             (tracing::Level::DEBUG, Duration::from_secs(60))
         );
         assert_eq!(config.isolation, Some(Isolation::None));
+        assert_eq!(config.seccomp(Isolation::None), Seccomp::Default);
         let grants = config.grants;
         assert_eq!((grants.users, grants.share), (vec!["www-data".to_owned()], vec!["ipc".to_owned()]));
         assert!(grants.root_without_isolation && grants.files.is_empty());
@@ -167,6 +191,7 @@ mod tests {
     fn errors_name_key_value_and_what_is_allowed() {
         for (block, words) in [
             (json!({"isolation": "jail"}), ["yurt.isolation", "jail", "chroot"]),
+            (json!({"seccomp": "strict"}), ["yurt.seccomp", "strict", "none"]),
             (json!({"log_level": "loud"}), ["yurt.log_level", "loud", "trace"]),
             (json!({"fingerprint_period": "0s"}), ["yurt.fingerprint_period", "0s", "1s"]),
             (json!({"grants": {"share": ["net"]}}), ["yurt.grants.share", "net", "uts"]),

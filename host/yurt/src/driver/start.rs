@@ -97,6 +97,16 @@ pub(crate) fn request_digest(task: &TaskConfig, config: &Value) -> Vec<u8> {
     sum.finalize().to_vec()
 }
 
+/// Why a task did not start, and what the operator can do about it.
+pub(crate) fn sentence_on(why: &yurt_task::StartError) -> String {
+    match why {
+        yurt_task::StartError::Step(step) if step.is_seccomp() => {
+            format!("{step}; where the kernel has no filters, yurt {{ seccomp = \"none\" }} starts tasks without one")
+        }
+        _ => why.to_string(),
+    }
+}
+
 /// Asks the guest, and makes a launch of what it plans. Nothing is started, nothing made.
 pub(crate) async fn plan(terms: &Terms<'_>, task: &TaskConfig, config: &Value) -> Result<Planned, Failure> {
     // It was evaluated by the schema of a moment ago, which may have grown.
@@ -215,6 +225,7 @@ fn launch(
         argv: clamped.argv,
         work_dir,
         identity: who.map(|who| who.identity),
+        seccomp: terms.block().seccomp(terms.isolation()),
         isolation,
         network: network(task).map_err(precondition)?,
         stdout: task.stdout_path.clone().into(),
