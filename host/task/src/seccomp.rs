@@ -147,7 +147,8 @@ fn argument(operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, Back
 fn unknown(held: CapabilitySet) -> Vec<sock_filter> {
     let instruction = |code: u32, jt, jf, k| sock_filter { code: code as u16, jt, jf, k };
     let compare = |how, k| instruction(libc::BPF_JMP | how | libc::BPF_K, 0, 1, k);
-    let refuse = instruction(libc::BPF_RET | libc::BPF_K, 0, 0, SeccompAction::Errno(libc::ENOSYS.unsigned_abs()).into());
+    let refuse =
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, SeccompAction::Errno(libc::ENOSYS.unsigned_abs()).into());
     // The number of the call is the first word.
     let load = instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0);
     let mut all = vec![load, compare(libc::BPF_JGE, X32), refuse.clone()];

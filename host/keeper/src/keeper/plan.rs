@@ -102,7 +102,7 @@ fn checked(start: &Start) -> Outcome<()> {
     if start.private_pid && start.isolation() != Isolation::Chroot {
         return Err(Failure::new(Step::Record, "private process ids take a root of its own, because of /proc"));
     }
-    if start.filter.len() % FILTER_INSTRUCTION != 0 || start.filter.len() > FILTER_MAX {
+    if !start.filter.len().is_multiple_of(FILTER_INSTRUCTION) || start.filter.len() > FILTER_MAX {
         let why = format!("{} bytes are no seccomp filter", start.filter.len());
         return Err(Failure::new(Step::Record, why));
     }

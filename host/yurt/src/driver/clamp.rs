@@ -68,7 +68,11 @@ pub(crate) fn clamp(
     let (private_pid, private_ipc, private_uts) =
         (private("pid", wishes.pid)?, private("ipc", wishes.ipc)?, private("uts", wishes.uts)?);
     if let Some(profile) = wishes.seccomp {
-        return Err(refused("wishes.seccomp", &format!("the profile {profile:?}"), "yurt.seccomp is for all tasks alike"));
+        return Err(refused(
+            "wishes.seccomp",
+            &format!("the profile {profile:?}"),
+            "yurt.seccomp is for all tasks alike",
+        ));
     }
     if wishes.read_only_root {
         return Err(refused("wishes.read-only-root", "a read-only root", "this release cannot make one"));

@@ -23,7 +23,7 @@ const FILES: &[&str] =
 /// Prints what Python loads for these modules. What is not there on some Python is left out.
 const LIBRARY: &str = "
 import importlib, os, sys
-for name in 'encodings.ascii encodings.latin_1 json resource runpy signal site socket subprocess threading time'.split():
+for name in 'ctypes encodings.ascii encodings.latin_1 json platform resource runpy signal site socket subprocess threading time'.split():
     try: importlib.import_module(name)
     except ImportError: pass
 print(os.path.dirname(os.__file__) + '/lib-dynload')

@@ -21,6 +21,7 @@ mod record;
 mod recover;
 mod roots;
 mod said;
+mod seccomp;
 mod start;
 mod stats;
 mod stop;
