@@ -41,22 +41,19 @@ async fn main() -> Result<()> {
     stats(&arguments.yurt, 127, 5.0).await
 }
 
-/// Hubs of seven ports each, below each other as far as they have to, full of serial adapters.
+/// Hubs full of serial adapters, on as many buses as it takes: one has 127 addresses.
 fn bus(roots: &Roots, devices: usize) -> Result<Bus> {
     let bus = Bus::create(roots)?;
     bus.set_pause(Duration::ZERO);
-    bus.plug("usb1", &models::root_hub(15))?;
-    let mut plugged = 0;
-    for port in 1..=15 {
-        let hub = format!("1-{port}");
-        bus.plug(&hub, &models::hub(15))?;
-        for below in 1..=15 {
-            if plugged == devices {
-                return Ok(bus);
-            }
-            plugged += 1;
-            bus.plug(&format!("{hub}.{below}"), &models::cp2102().with_serial(format!("{plugged:08}")))?;
+    for number in 0..devices {
+        let (root, hub, port) = (number / 64 + 1, number % 64 / 15 + 1, number % 64 % 15 + 1);
+        if number % 64 == 0 {
+            bus.plug(&format!("usb{root}"), &models::root_hub(15))?;
         }
+        if port == 1 {
+            bus.plug(&format!("{root}-{hub}"), &models::hub(15))?;
+        }
+        bus.plug(&format!("{root}-{hub}.{port}"), &models::cp2102().with_serial(format!("{number:08}")))?;
     }
     Ok(bus)
 }

@@ -128,10 +128,12 @@ impl Bus {
         }
         let (bus, path) = self.place(&state, port)?;
         let last = self.last_number(bus);
-        let mut number = if last >= 127 { 2 } else { last + 1 };
-        while state.plugged.values().any(|other| other.address.bus == bus && other.address.number == number) {
-            number = if number >= 127 { 2 } else { number + 1 };
-        }
+        let taken = |number: &u8| {
+            state.plugged.values().any(|other| other.address.bus == bus && other.address.number == *number)
+        };
+        let first = if last >= 127 { 2 } else { last + 1 };
+        let number = (first..=127).chain(2..first).find(|number| !taken(number));
+        let number = number.ok_or_else(|| io::Error::other(format!("bus {bus} has no address left")))?;
         fs::write(self.last_number_file(bus), number.to_string())?;
         let address = Address { bus, number };
 
