@@ -2,6 +2,8 @@
 //!
 //! Each test is ignored except in the VM (`just vm usb`), one after the other.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
 mod bad;
 mod gadget;
 mod qemu;
