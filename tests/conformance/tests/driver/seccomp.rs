@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use yurt_conformance::driver::{Isolation, Node, Program, Request, Task, of_yurt, quoted, refused, status_field};
+use yurt_conformance::driver::{Isolation, Node, Program, Request, Task, of_yurt, refused, status_field};
 use yurt_nomad::driver::ExitResult;
 
 use crate::said::{nothing_came_of_it, said};
@@ -161,8 +161,7 @@ async fn s41_where_the_kernel_has_no_filters_the_refusal_names_the_key() {
         assert!(!recoverable);
         nothing_came_of_it(node).await;
         node.configure("yurt { seccomp = \"none\" }").await.unwrap();
-        let program = Program::config(format!("code = {}", quoted("print('runs')")));
-        assert_eq!(node.run(program).await.exit().await, ExitResult::code(0));
+        assert_eq!(node.run(Program::shell("exit 0")).await.exit().await, ExitResult::code(0));
     })
     .await;
 }
