@@ -11,9 +11,10 @@ impl Reader {
     /// The totals of the devices that are there; those that are not are left out.
     #[must_use]
     pub fn counters(&self, keys: &[String]) -> Vec<CounterSet> {
-        keys.iter()
-            .filter_map(|key| Some(CounterSet { key: key.clone(), counters: counters(&self.directory(key)?) }))
-            .collect()
+        let directories = self.directories(keys);
+        let of =
+            |(key, directory): (&String, Directory)| CounterSet { key: key.clone(), counters: counters(&directory) };
+        directories.into_iter().map(of).collect()
     }
 }
 

@@ -84,10 +84,11 @@ impl Reader {
         key::is_device(key).then(|| self.read(&sys, key, &Places::open(&self.roots)))?
     }
 
-    /// The directory of a device below `sys`, opened.
-    pub(crate) fn directory(&self, key: &str) -> Option<Directory> {
-        let sys = tree::root(&self.roots.sys).ok()?;
-        Directory::open(&sys, key::is_device(key).then(|| format!("{BUS}/{key}"))?).ok()
+    /// The directories of those of some devices that are there, opened.
+    pub(crate) fn directories<'a>(&self, keys: &'a [String]) -> Vec<(&'a String, Directory)> {
+        let Ok(sys) = tree::root(&self.roots.sys) else { return Vec::new() };
+        let devices = keys.iter().filter(|key| key::is_device(key));
+        devices.filter_map(|key| Some((key, Directory::open(&sys, format!("{BUS}/{key}")).ok()?))).collect()
     }
 
     fn names(&self) -> io::Result<(Dir, Vec<String>)> {
