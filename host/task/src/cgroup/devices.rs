@@ -50,8 +50,8 @@ impl From<&DeviceRule> for Rule {
     }
 }
 
-/// Allows exactly these, in a new group or instead of what was allowed in it. There is no moment in which a device may not be opened that
-/// both allow.
+/// Allows exactly these, in a new group or instead of what was allowed in it. A rule that stays is not touched. What goes is denied first:
+/// the kernel keeps one entry for a device, and denying `rwm` after allowing `rw` would take that, too.
 pub(super) fn allow_v1(dir: &Dir, rules: &[Rule]) -> Result<(), StepError> {
     let wanted: Vec<String> = rules.iter().map(Rule::to_string).collect();
     let there =
@@ -60,11 +60,11 @@ pub(super) fn allow_v1(dir: &Dir, rules: &[Rule]) -> Result<(), StepError> {
     if there.lines().any(|line| line.starts_with("a ")) {
         dir.set("devices.deny", "a")?;
     }
-    for rule in wanted.iter().filter(|rule| !there.lines().any(|line| line == *rule)) {
-        dir.set("devices.allow", rule)?;
-    }
     for rule in there.lines().filter(|line| !line.starts_with("a ") && !wanted.iter().any(|rule| rule == line)) {
         dir.set("devices.deny", rule)?;
+    }
+    for rule in wanted.iter().filter(|rule| !there.lines().any(|line| line == *rule)) {
+        dir.set("devices.allow", rule)?;
     }
     Ok(())
 }

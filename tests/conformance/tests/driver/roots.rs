@@ -191,6 +191,12 @@ async fn s08_devices_of_a_directory_are_allowed_by_the_numbers_that_they_have_no
         let path = directory.display().to_string();
         config.mounts =
             vec![Mount { task_path: path.clone(), host_path: path.clone(), read_only: true, ..Mount::default() }];
+        // Handed out as a device, too, with another access than the directory gives.
+        config.devices = vec![DeviceNode {
+            task_path: "/dev/tty-of-the-start".into(),
+            host_path: format!("{path}/tty"),
+            permissions: "rwm".into(),
+        }];
         config.device_env = Env([("YURT_USB_SN_1_DIR".to_owned(), path.clone())].into());
         let task = node.start_at(&site, config).await.unwrap();
         task.ready().await;
@@ -202,6 +208,8 @@ async fn s08_devices_of_a_directory_are_allowed_by_the_numbers_that_they_have_no
                 .map(|line| line.contains("No such device"))
                 .collect::<Vec<_>>()
         };
+        // By then the directory has been looked at once more.
+        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
         assert_eq!(opens(&task, 8).await, [true, false], "it is 7, and not 8");
 
         follower.is(8);
