@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Boots a VM with control groups v2 once and runs cases in it; its files are this machine's. tests/vm/README.md says more.
 #
-#   tests/vm/run.sh [CASE…] [-- ARGUMENTS]   smoke, keeper, task, driver, usb and nomad, or those named; ARGUMENTS go to the test programs: a filter
+#   tests/vm/run.sh [CASE…] [-- ARGUMENTS]   smoke, keeper, task, driver, usb, nomad and reboot, or those named; ARGUMENTS go to the test programs: a filter
 #   tests/vm/run.sh exec PROGRAM [ARGUMENT…]   a program instead, whose exit code is then this one's
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -50,6 +50,7 @@ script() {
         # Alone in the machine, all of them: there is one bus.
         usb) (arguments=(--ignored --test-threads=1 --nocapture "${arguments[@]}") && tests --package yurt-vm-usb) ;;
         nomad) nomad ;;
+        reboot) reboot ;;
         *) usage ;;
     esac
 }
@@ -58,6 +59,12 @@ nomad() {
     command -v go >/dev/null || { [ "${CI:-}" != true ] && echo 'echo "skipped: Go is not installed" >&2' && return; missing "the case nomad needs Go"; }
     (cd "$here/../agent" && ./build.sh agent && go test -c -vet=off -o "$run/drills" ./vm) >&2
     printf 'cd %q && exec %q -test.v -test.timeout 25m %s\n' "$here/../agent/vm" "$run/drills" "${arguments[*]@Q}"
+}
+# The first half of a test resets the machine, the second half follows in the next boot: what it finds on the disk tells which it is.
+reboot() {
+    printf '%s\n' 'modprobe -a virtio_blk ext4 && mkdir /lasting && mount /dev/vda /lasting || exit 125' \
+        'export YURT_LASTING=/lasting half=before' '[ ! -e /lasting/handles ] || half=after'
+    (arguments=(--ignored --nocapture --exact HALF) && tests --package yurt-task --test task) | sed 's/ HALF/ "reboot::$half"/'
 }
 
 cases=() arguments=() program=''
@@ -79,7 +86,7 @@ if [ -n "$program" ]; then
     cases=(exec)
     echo "cd $(printf %q "$PWD") && exec $program" >"$run/exec.sh"
 else
-    [ ${#cases[@]} -gt 0 ] || cases=(smoke keeper task driver usb nomad)
+    [ ${#cases[@]} -gt 0 ] || cases=(smoke keeper task driver usb nomad reboot)
     step "test programs"
     # By itself: built together with the tests, it would share features with them that it does not have by itself.
     cargo build --quiet --locked --package yurt
@@ -89,7 +96,6 @@ fi
 step "kit"
 "$here/kit.sh" "$kit" || missing "could not get what the VM is made of, see above"
 
-printf '%s\n' "${cases[@]}" >"$run/cases"
 cat >"$run/settings" <<SETTINGS
 export kit=$(printf %q "$kit") patience=${YURT_VM_CASE_SECONDS:-1800}
 export PATH=\$PATH:$(printf %q "$target/debug:$PATH") CI=${CI:-} YURT_BIN=$(printf %q "${YURT_BIN:-$target/debug/yurt}")
@@ -102,24 +108,37 @@ if ! command -v $qemu >/dev/null; then
     qemu=$root/usr/bin/$qemu data=(-L "$root/usr/share/qemu" -L "$root/usr/share/seabios" -L "$root/usr/lib/ipxe/qemu")
     libraries=$root/usr/lib/x86_64-linux-gnu:$root/lib/x86_64-linux-gnu
 fi
-step "boot"
 # What the kernel says goes to a file. The first port is what the cases print, the second how they end; by the third they plug what QEMU
 # emulates. A socket's path has to be short, thus relative.
+boot() {
+    step "boot"
+    printf '%s\n' "$@" >"$run/cases"
+    LD_LIBRARY_PATH=$libraries timeout --foreground "${YURT_VM_SECONDS:-2700}" "$qemu" "${data[@]}" \
+        -machine q35 -accel "${YURT_VM_ACCEL:-tcg,thread=multi}" -cpu max,erms=off,fsrm=off,la57=off -smp 2 -m "${YURT_VM_MEMORY:-2048}" \
+        -nodefaults -no-user-config -display none -no-reboot \
+        -kernel "$kit"/kernel/boot/vmlinuz-* -initrd "$kit/initramfs" -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
+        -serial "file:$run/kernel.log" -device virtio-serial-pci \
+        -chardev file,id=output,append=on,path=>(exec tee -a "$run/output") -device virtserialport,chardev=output,name=output \
+        -chardev "file,id=verdicts,append=on,path=$run/verdicts" -device virtserialport,chardev=verdicts,name=verdicts \
+        -device qemu-xhci,id=xhci,p2=8,p3=8 -blockdev raw,node-name=disk,file.driver=file,file.filename=disk \
+        -blockdev raw,node-name=lasting,file.driver=file,file.filename=lasting -device virtio-blk-pci,drive=lasting \
+        -chardev socket,id=qmp,path=monitor,server=on,wait=off -mon chardev=qmp,mode=control \
+        -chardev socket,id=monitor,path=monitor -device virtserialport,chardev=monitor,name=monitor \
+        -append "console=ttyS0 quiet panic=-1 mitigations=off norandmaps tsc=reliable no_timer_check random.trust_cpu=on cgroup_no_v1=all yurt.guest=$here/guest.sh yurt.run=$run" \
+        </dev/null || echo "tests/vm: QEMU ended with $?" >&2
+    wait $! # for the last words
+}
 cd "$run"
 truncate -s 8M disk
-LD_LIBRARY_PATH=$libraries timeout --foreground "${YURT_VM_SECONDS:-2700}" "$qemu" "${data[@]}" \
-    -machine q35 -accel "${YURT_VM_ACCEL:-tcg,thread=multi}" -cpu max,erms=off,fsrm=off,la57=off -smp 2 -m "${YURT_VM_MEMORY:-2048}" \
-    -nodefaults -no-user-config -display none -no-reboot \
-    -kernel "$kit"/kernel/boot/vmlinuz-* -initrd "$kit/initramfs" -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
-    -serial "file:$run/kernel.log" -device virtio-serial-pci \
-    -chardev file,id=output,append=on,path=>(exec tee "$run/output") -device virtserialport,chardev=output,name=output \
-    -chardev "file,id=verdicts,path=$run/verdicts" -device virtserialport,chardev=verdicts,name=verdicts \
-    -device qemu-xhci,id=xhci,p2=8,p3=8 -blockdev raw,node-name=disk,file.driver=file,file.filename=disk \
-    -chardev socket,id=qmp,path=monitor,server=on,wait=off -mon chardev=qmp,mode=control \
-    -chardev socket,id=monitor,path=monitor -device virtserialport,chardev=monitor,name=monitor \
-    -append "console=ttyS0 quiet panic=-1 mitigations=off norandmaps tsc=reliable no_timer_check random.trust_cpu=on cgroup_no_v1=all yurt.guest=$here/guest.sh yurt.run=$run" \
-    </dev/null || echo "tests/vm: QEMU ended with $?" >&2
-wait $! # for the last words
+truncate -s 64M lasting
+others=()
+for name in "${cases[@]}"; do [ "$name" = reboot ] || others+=("$name"); done
+[ ${#others[@]} -eq 0 ] || boot "${others[@]}"
+if [ ${#others[@]} -lt ${#cases[@]} ]; then
+    PATH=$PATH:/sbin:/usr/sbin mkfs.ext4 -q -F lasting
+    boot reboot
+    boot reboot
+fi
 
 touch "$run/verdicts"
 if [ -n "$program" ]; then

@@ -37,6 +37,8 @@ async fn main() -> Result<()> {
         ensure!(reader.full().0.len() > devices, "not all of them are there");
         row(&format!("the whole record of {devices} devices"), goal, || drop(reader.full()));
         row(&format!("one branch among {devices}"), 2.0, || drop(reader.one("1-1.1")));
+        let keys: Vec<String> = reader.full().0.iter().map(|device| device.key.clone()).collect();
+        row(&format!("the totals of {devices}"), 5.0, || drop(reader.counters(&keys)));
     }
     stats(&arguments.yurt, 127, 5.0).await
 }

@@ -11,14 +11,20 @@ impl Reader {
     /// The totals of the devices that are there; those that are not are left out.
     #[must_use]
     pub fn counters(&self, keys: &[String]) -> Vec<CounterSet> {
-        let directories = self.directories(keys);
-        let of =
-            |(key, directory): (&String, Directory)| CounterSet { key: key.clone(), counters: counters(&directory) };
-        directories.into_iter().map(of).collect()
+        self.counters_of(keys, &|_| true)
+    }
+
+    /// The same, where it is known which devices may have network interfaces: to look for them costs more than all the rest.
+    pub(crate) fn counters_of(&self, keys: &[String], networked: &dyn Fn(&str) -> bool) -> Vec<CounterSet> {
+        let of = |(key, directory): (&String, Directory)| CounterSet {
+            key: key.clone(),
+            counters: counters(&directory, networked(key)),
+        };
+        self.directories(keys).into_iter().map(of).collect()
     }
 }
 
-fn counters(device: &Directory) -> Vec<Counter> {
+fn counters(device: &Directory, networked: bool) -> Vec<Counter> {
     let mut counters = Vec::new();
     let mut add = |name: &str, total: Option<u64>, unit: &str| {
         // Past 2^53 the figure loses its last digits: no counter of ours gets there in a lifetime.
@@ -35,7 +41,8 @@ fn counters(device: &Directory) -> Vec<Counter> {
         add("power.wakeups", power.number("wakeup_count"), "wakeups");
     }
     let [mut received, mut sent] = [None::<u64>; 2];
-    for interface in device.entries().iter().filter(|entry| key::interface(&entry.name).is_some()) {
+    let entries = if networked { device.listed().map(|listed| listed.entries()) } else { None };
+    for interface in entries.iter().flatten().filter(|entry| key::interface(&entry.name).is_some()) {
         let Some(net) = device.sub(&interface.name).and_then(|interface| interface.sub("net")) else { continue };
         for statistics in net.entries().iter().filter_map(|entry| net.sub(&entry.name)?.sub("statistics")) {
             for (total, name) in [(&mut received, "rx_bytes"), (&mut sent, "tx_bytes")] {

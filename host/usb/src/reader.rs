@@ -84,11 +84,11 @@ impl Reader {
         key::is_device(key).then(|| self.read(&sys, key, &Places::open(&self.roots)))?
     }
 
-    /// The directories of those of some devices that are there, opened.
+    /// The directories of those of some devices that are there, for names in them.
     pub(crate) fn directories<'a>(&self, keys: &'a [String]) -> Vec<(&'a String, Directory)> {
         let Ok(sys) = tree::root(&self.roots.sys) else { return Vec::new() };
         let devices = keys.iter().filter(|key| key::is_device(key));
-        devices.filter_map(|key| Some((key, Directory::open(&sys, format!("{BUS}/{key}")).ok()?))).collect()
+        devices.filter_map(|key| Some((key, Directory::handle(&sys, format!("{BUS}/{key}")).ok()?))).collect()
     }
 
     fn names(&self) -> io::Result<(Dir, Vec<String>)> {

@@ -41,6 +41,16 @@ impl Directory {
         Ok(Self(openat(handle.as_fd(), ".", DIRECTORY, Mode::empty())?))
     }
 
+    /// The same for names in it only: [`entries`](Self::entries) needs [`listed`](Self::listed).
+    pub(crate) fn handle(root: &Dir, path: impl AsRef<Path>) -> io::Result<Self> {
+        Ok(Self(root.open_dir(path)?.into_std_file().into()))
+    }
+
+    /// This one, opened once more, so that it can be listed.
+    pub(crate) fn listed(&self) -> Option<Self> {
+        self.sub(".")
+    }
+
     /// A directory in this one; none where it is missing, a link or not for us.
     pub(crate) fn sub(&self, name: &str) -> Option<Self> {
         openat(&self.0, name, DIRECTORY, Mode::empty()).ok().map(Self)

@@ -525,10 +525,19 @@ fn without_events_the_bus_is_looked_at_and_the_reason_is_told() {
 
 #[test]
 fn counters_are_those_of_the_devices_that_are_there() {
-    let rig = Rig::with(settings(20, 500, 0), |bus| bus.plug("1-1", &models::cp2102()).unwrap());
-    let sets = rig.watcher.counters(&["1-1".into(), "1-2".into()]);
-    assert_eq!(sets.iter().map(|set| set.key.as_str()).collect::<Vec<_>>(), ["1-1"]);
-    assert!(sets[0].counters.iter().any(|counter| counter.name == "urbs"));
+    let rig = Rig::with(settings(20, 500, 0), |bus| {
+        bus.plug("1-1", &models::cp2102()).unwrap();
+        bus.plug("1-3", &models::network()).unwrap();
+    });
+    let roots = Roots::simulated(rig.dir.path());
+    let cards = roots.sys.join("bus/usb/devices/1-3/1-3:1.0/net");
+    let card = fs::read_dir(cards).unwrap().next().unwrap().unwrap().path();
+    fs::create_dir(card.join("statistics")).unwrap();
+    fs::write(card.join("statistics/rx_bytes"), "1000\n").unwrap();
+    let sets = rig.watcher.counters(&["1-1".into(), "1-2".into(), "1-3".into()]);
+    let has = |at: usize, name: &str| sets[at].counters.iter().any(|counter| counter.name == name);
+    assert_eq!(sets.iter().map(|set| set.key.as_str()).collect::<Vec<_>>(), ["1-1", "1-3"]);
+    assert!(has(0, "urbs") && !has(0, "net.received") && has(1, "urbs") && has(1, "net.received"), "{sets:?}");
 }
 
 /// Stands in for the machine's own bus: whatever this machine has, or has not.

@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/hashicorp/nomad/api"
@@ -251,4 +253,43 @@ func (a *Agent) Exec(alloc *api.Allocation, task string, command ...string) stri
 		a.t.Fatalf("%v in task %s: exit code %d, %v\n%s%s", command, task, code, err, out.String(), errors.String())
 	}
 	return out.String()
+}
+
+// AllEnded waits until so many allocations of the job have ended, and gives them.
+func (j *Job) AllEnded(count int) (allocs []*api.Allocation) {
+	j.agent.t.Helper()
+	Until(j.agent.t, fmt.Sprintf("%d allocations of job %s end", count, j.ID), func() error {
+		stubs, _, err := j.agent.API.Jobs().Allocations(j.ID, true, nil)
+		if err != nil {
+			return err
+		}
+		allocs = nil
+		for _, stub := range stubs {
+			j.agent.allocs[stub.ID] = true
+			if stub.ClientStatus != api.AllocClientStatusComplete && stub.ClientStatus != api.AllocClientStatusFailed {
+				continue
+			}
+			alloc, _, err := j.agent.API.Allocations().Info(stub.ID, nil)
+			if err != nil {
+				return err
+			}
+			allocs = append(allocs, alloc)
+		}
+		if len(allocs) != count || len(stubs) != count {
+			return fmt.Errorf("%d of %d allocations have ended; %s", len(allocs), len(stubs), j.whyNot())
+		}
+		return nil
+	})
+	return allocs
+}
+
+// IndexOf is the number of an allocation among those of its group.
+func IndexOf(t testing.TB, alloc *api.Allocation) (index int) {
+	t.Helper()
+	_, number, _ := strings.Cut(alloc.Name, "[")
+	index, err := strconv.Atoi(strings.TrimSuffix(number, "]"))
+	if err != nil {
+		t.Fatalf("%s: %v", alloc.Name, err)
+	}
+	return index
 }

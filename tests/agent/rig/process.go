@@ -268,3 +268,31 @@ func Ancestry(process Process) (line []Process) {
 	}
 	return line
 }
+
+// KeeperOf is what holds a task; no process if there is none.
+func KeeperOf(task Process) Process {
+	var keeper Process
+	for _, process := range Ancestry(task) {
+		name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", process.PID))
+		// Its init below it is called the same.
+		if strings.TrimSpace(string(name)) == keeperName {
+			keeper = process
+		}
+	}
+	return keeper
+}
+
+// KernelTellsOfOthers says whether this kernel tells how a process ended that was nobody's child: Linux 6.15.
+func KernelTellsOfOthers() bool {
+	var name syscall.Utsname
+	if syscall.Uname(&name) != nil {
+		return false
+	}
+	var release []byte
+	for _, letter := range name.Release {
+		release = append(release, byte(letter))
+	}
+	var major, minor int
+	_, err := fmt.Sscanf(string(release), "%d.%d", &major, &minor)
+	return err == nil && (major > 6 || major == 6 && minor >= 15)
+}

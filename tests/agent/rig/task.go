@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -216,4 +218,13 @@ func (p Process) Lives() bool {
 		}
 	}
 	return false
+}
+
+// Touch makes an empty file in an allocation's shared data directory.
+func (a *Agent) Touch(alloc *api.Allocation, name string) {
+	a.t.Helper()
+	path := filepath.Join(a.dir, "data", "alloc", alloc.ID, "alloc", "data", name)
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		a.t.Fatal(err)
+	}
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::task::JoinSet;
-use yurt_benches::{mebibytes, meter};
+use yurt_benches::{mebibytes, meter, milliseconds};
 use yurt_conformance::driver::{Site, processes_of, soon, status_field};
 use yurt_nomad::driver::TaskConfig;
 
@@ -15,6 +15,8 @@ use crate::thing::Thing;
 
 /// What a start leaves behind in a plugin is over by then.
 const QUIET: Duration = Duration::from_secs(1);
+/// How long they are watched.
+const IDLE_FOR: Duration = Duration::from_secs(10);
 /// What the idle tasks are in the end.
 const IDLE: Words<'_> = Words::shell("echo ready; exec sleep 600");
 const IDLE_NAME: &str = "sleep";
@@ -72,6 +74,7 @@ pub(crate) async fn idle(side: &mut Side, count: usize) -> Result<()> {
     let (resident, share) = meter::memory(plugin).context("the plugin ended")?;
     side.measured.put(Thing::PluginResident, mebibytes(resident << 10));
     side.measured.put(Thing::PluginShare, mebibytes(share << 10));
+    let mut all_helpers = Vec::new();
     for (site, _) in &tasks {
         let mut of_the_task = processes_of(&site.alloc_id);
         of_the_task.retain(|pid| *pid != plugin);
@@ -83,8 +86,43 @@ pub(crate) async fn idle(side: &mut Side, count: usize) -> Result<()> {
         side.measured.put(Thing::Helpers, f64::from(u32::try_from(helpers.len())?));
         side.measured.put(Thing::HelpersResident, mebibytes(memory.iter().map(|(resident, _)| resident << 10).sum()));
         side.measured.put(Thing::HelpersShare, mebibytes(memory.iter().map(|(_, share)| share << 10).sum()));
+        all_helpers.extend(helpers);
     }
+    nothing_to_do(side, plugin, &all_helpers).await;
+    figures(side, plugin, &tasks).await?;
     destroy(side, tasks.into_iter().map(|(_, config)| config.id).collect()).await
+}
+
+/// What is spent while nothing happens.
+async fn nothing_to_do(side: &mut Side, plugin: u32, helpers: &[u32]) {
+    let spent = || (meter::cpu(plugin), helpers.iter().map(|pid| meter::cpu(*pid)).sum::<Duration>());
+    let (plugin_before, helpers_before) = spent();
+    tokio::time::sleep(IDLE_FOR).await;
+    let (plugin_after, helpers_after) = spent();
+    let a_minute = 60.0 / IDLE_FOR.as_secs_f64();
+    side.measured.put(Thing::IdlePlugin, milliseconds(plugin_after.saturating_sub(plugin_before)) * a_minute);
+    side.measured.put(Thing::IdleHelpers, milliseconds(helpers_after.saturating_sub(helpers_before)) * a_minute);
+}
+
+/// All tasks' figures, asked for at the same moment.
+async fn figures(side: &mut Side, plugin: u32, tasks: &[(Arc<Site>, TaskConfig)]) -> Result<()> {
+    let before = meter::cpu(plugin);
+    let began = Instant::now();
+    let mut asked = JoinSet::new();
+    for (_, config) in tasks {
+        let (mut driver, id) = (side.node.driver.clone(), config.id.clone());
+        asked.spawn(async move {
+            let mut figures = soon(driver.stats(&id, Duration::from_secs(60))).await?;
+            soon(figures.next()).await?.context("no figures")
+        });
+    }
+    for figures in asked.join_all().await {
+        let memory = figures?.total.memory;
+        ensure!(memory.usage.or(memory.rss).is_some_and(|bytes| bytes > 0), "figures that say nothing: {memory:?}");
+    }
+    side.measured.add(Thing::AllFigures, began.elapsed());
+    side.measured.add(Thing::AllFiguresProcessor, meter::cpu(plugin).saturating_sub(before));
+    Ok(())
 }
 
 fn prepared(side: &mut Side, words: Words<'_>) -> (Arc<Site>, TaskConfig) {

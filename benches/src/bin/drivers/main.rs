@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout)]
 
+mod bulk;
 mod crowd;
 mod program;
 mod side;
@@ -50,6 +51,9 @@ struct Arguments {
     /// Tasks that are started at once
     #[arg(long, default_value_t = 50)]
     crowd: usize,
+    /// Tasks that are there at once and do nothing
+    #[arg(long, default_value_t = 50)]
+    idle: usize,
     /// How often that is done
     #[arg(long, default_value_t = 3)]
     crowds: usize,
@@ -73,7 +77,7 @@ async fn main() -> Result<()> {
     let load = format!("{before} before, {} after, on {} processors", load_average(), processors());
     let mut by_mode = Map::new();
     for (pair, (ours, theirs)) in PAIRS.iter().zip(&all) {
-        let rows = thing::rows(ours, theirs.as_ref(), pair.isolation, arguments.crowd);
+        let rows = thing::rows(ours, theirs.as_ref(), pair.isolation, arguments.crowd, arguments.idle);
         let peer = pair.peer.name();
         if arguments.json {
             by_mode.insert(pair.mode.to_owned(), report::json(&rows, peer));
@@ -81,11 +85,16 @@ async fn main() -> Result<()> {
             println!("Isolation {}\n{}\n", pair.mode, report::table(&rows, peer));
         }
     }
-    let Arguments { runs, crowd, crowds, .. } = arguments;
+    let Arguments { runs, crowd, idle, crowds, .. } = arguments;
     if arguments.json {
-        println!("{}", json!({ "isolation": by_mode, "load": load, "runs": runs, "crowd": crowd, "crowds": crowds }));
+        println!(
+            "{}",
+            json!({ "isolation": by_mode, "load": load, "runs": runs, "crowd": crowd, "idle": idle, "crowds": crowds })
+        );
     } else {
-        println!("Median (least–greatest) of {runs} turns, and of {crowds} with {crowd} tasks at once. Load {load}.");
+        println!(
+            "Median (least–greatest) of {runs} turns, and of {crowds} with {crowd} tasks at once and {idle} that are idle. Load {load}."
+        );
     }
     Ok(())
 }
@@ -109,7 +118,8 @@ async fn measure(arguments: &Arguments) -> Result<Vec<(Measured, Option<Measured
     for round in 0..arguments.crowds {
         in_turn(&mut sides, round, async |side| {
             crowd::short_lived(side, arguments.crowd).await?;
-            crowd::idle(side, arguments.crowd).await
+            crowd::idle(side, arguments.idle).await?;
+            bulk::much_output(side).await
         })
         .await?;
     }

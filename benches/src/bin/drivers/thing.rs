@@ -24,6 +24,11 @@ pub(crate) enum Thing {
     HelpersShare,
     PluginResident,
     PluginShare,
+    IdlePlugin,
+    IdleHelpers,
+    AllFigures,
+    AllFiguresProcessor,
+    Bulk,
     Lost,
 }
 
@@ -46,7 +51,7 @@ impl Measured {
 }
 
 impl Thing {
-    fn title(self, crowd: usize) -> String {
+    fn title(self, crowd: usize, idle: usize) -> String {
         match self {
             Thing::Start => "StartTask, ms".to_owned(),
             Thing::FirstByte => "StartTask → first byte of a shell's output, ms".to_owned(),
@@ -60,8 +65,13 @@ impl Thing {
             Thing::Helpers => "processes beside an idle task".to_owned(),
             Thing::HelpersResident => "… their memory (RSS), MiB".to_owned(),
             Thing::HelpersShare => "… its share where shared (PSS), MiB".to_owned(),
-            Thing::PluginResident => format!("plugin with {crowd} tasks (RSS), MiB"),
+            Thing::PluginResident => format!("plugin with {idle} tasks (RSS), MiB"),
             Thing::PluginShare => "… its share where shared (PSS), MiB".to_owned(),
+            Thing::IdlePlugin => format!("plugin with {idle} idle tasks: processor time, ms a minute"),
+            Thing::IdleHelpers => "… what stays with them: processor time, ms a minute".to_owned(),
+            Thing::AllFigures => format!("TaskStats of {idle} tasks at once: all told, ms"),
+            Thing::AllFiguresProcessor => "… processor time of the plugin, ms".to_owned(),
+            Thing::Bulk => "100 MB through ExecTaskStreaming, ms".to_owned(),
             Thing::Lost => "exit codes lost".to_owned(),
         }
     }
@@ -79,9 +89,15 @@ impl Thing {
 }
 
 /// One for each thing.
-pub(crate) fn rows(ours: &Measured, theirs: Option<&Measured>, isolation: Isolation, crowd: usize) -> Vec<Row> {
+pub(crate) fn rows(
+    ours: &Measured,
+    theirs: Option<&Measured>,
+    isolation: Isolation,
+    crowd: usize,
+    idle: usize,
+) -> Vec<Row> {
     let row = |thing: &Thing| Row {
-        what: thing.title(crowd),
+        what: thing.title(crowd, idle),
         ours: ours.figures(*thing),
         theirs: theirs.and_then(|theirs| theirs.figures(*thing)),
         goal: thing.goal(isolation),

@@ -5,5 +5,7 @@ mod bad;
 mod commands;
 mod groups;
 mod life;
+mod reboot;
 mod recovery;
+mod recycled;
 mod rig;

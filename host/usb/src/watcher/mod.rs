@@ -139,7 +139,13 @@ impl Watcher {
     /// The kernel's running totals of the devices that are there. Reads now, on the caller's thread.
     #[must_use]
     pub fn counters(&self, keys: &[String]) -> Vec<CounterSet> {
-        self.reader.counters(keys)
+        let snapshot = Arc::clone(&self.snapshots.borrow());
+        // Sorted by key.
+        let networked = |key: &str| {
+            let found = snapshot.devices.binary_search_by(|device| device.key.as_str().cmp(key));
+            found.ok().and_then(|at| snapshot.devices.get(at)).is_none_or(|device| !device.network.is_empty())
+        };
+        self.reader.counters_of(keys, &networked)
     }
 
     /// A snapshot with what this machine uses of these devices' disks at this moment, since mounting one is no event. Reads now, on the

@@ -12,7 +12,7 @@ use yurt_nomad::driver::ExitResult;
 const AT_ONCE: usize = 20;
 
 /// By the environment, else few.
-fn count(variable: &str, few: usize) -> usize {
+pub(crate) fn count(variable: &str, few: usize) -> usize {
     std::env::var(variable)
         .ok()
         .map_or(few, |count| count.parse().unwrap_or_else(|_| panic!("{variable} is {count:?}")))
