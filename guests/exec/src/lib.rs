@@ -1,15 +1,16 @@
 //! Yurt's exec driver: programs of a task's root, with the keys and the words of Nomad's own exec driver, so that a job of that one needs
 //! another `driver` and nothing else. A key that the host has nothing for is refused, never ignored.
 
-mod command;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use yurt_sdk::driver::{
-    Capabilities, DriverDescription, DriverHealth, Findings, Fingerprint, LaunchPlan, Next, PlanError, TaskView,
-    Unknown,
+    Capabilities, DriverDescription, DriverHealth, Findings, Fingerprint, LaunchPlan, Limit, Next, PlanError, TaskView,
+    Unknown, Wishes,
 };
+use yurt_sdk::ids::Denied;
 use yurt_sdk::isolation::{Asked, Terms};
-use yurt_sdk::{Description, Diagnostic, Said, TaskDriver, attribute};
+use yurt_sdk::{Description, Diagnostic, Said, TaskDriver, attribute, command};
 
 /// The exec driver.
 pub struct Exec;
@@ -35,6 +36,7 @@ pub struct Task {
     cap_add: Vec<String>,
     cap_drop: Vec<String>,
     work_dir: String,
+    limits: Option<BTreeMap<String, String>>,
 }
 
 /// Who a task runs as where the job does not say.
@@ -65,11 +67,7 @@ impl TaskDriver for Exec {
             let message = "no_pivot_root = true: this host enters a task's root by pivot_root only";
             said.error("no_pivot_root", message.into(), Some("leave it out"));
         }
-        let denied = [("denied_host_uids", &config.denied_host_uids), ("denied_host_gids", &config.denied_host_gids)];
-        for (key, ids) in denied.into_iter().filter(|(_, ids)| !ids.is_empty()) {
-            let hint = "leave it out, and name users in the client's options user.denylist and user.checked_drivers";
-            said.error(key, format!("{key} = {ids:?}: this host denies no ids"), Some(hint));
-        }
+        config.denied().check(&mut said);
         said.0
     }
 
@@ -96,11 +94,13 @@ impl TaskDriver for Exec {
         let Some(program) = command::found(&task.command, view, findings)? else {
             return Ok(Next::LookInside(command::looks(&task.command, view)));
         };
+        let limits = Limit::all(task.limits.as_ref());
+        let wishes = Wishes { limits, ..task.asked().wishes(&config.terms(), USER, view)? };
         Ok(Next::Launch(LaunchPlan {
             note: Some(format!("runs {program}")),
             work_dir: Some(task.work_dir.clone()).filter(|directory| !directory.is_empty()),
             user: Some(USER.into()),
-            wishes: task.asked().wishes(&config.terms(), USER, view)?,
+            wishes: config.denied().added_to(wishes),
             ..LaunchPlan::of([&[program], task.args.as_slice()].concat())
         }))
     }
@@ -110,6 +110,10 @@ impl Config {
     fn terms(&self) -> Terms<'_> {
         let Config { default_pid_mode, default_ipc_mode, allow_caps, .. } = self;
         Terms { default_pid_mode, default_ipc_mode, allow_caps }
+    }
+
+    fn denied(&self) -> Denied<'_> {
+        Denied { uids: &self.denied_host_uids, gids: &self.denied_host_gids }
     }
 }
 

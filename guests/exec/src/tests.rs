@@ -1,4 +1,4 @@
-use yurt_sdk::driver::{Program, Sharing, Wishes};
+use yurt_sdk::driver::{IdRange, Program, Sharing, Wishes};
 use yurt_sdk::json::{Value, from_str, json};
 use yurt_sdk::testing::driver::{self as testing, Machine, view, view_of_the_host};
 
@@ -24,6 +24,7 @@ fn config(written: &str) -> String {
 fn task(written: &str) -> String {
     let defaults = json!({
         "command": "/bin/sh", "args": [], "pid_mode": "", "ipc_mode": "", "cap_add": [], "cap_drop": [], "work_dir": "",
+        "limits": null,
     });
     with(defaults, written)
 }
@@ -129,6 +130,14 @@ fn capabilities_for_a_user_who_gets_none_are_refused() {
 }
 
 #[test]
+fn limits_are_asked_for_by_the_kernel_s_names() {
+    let limits = wishes("{}", r#"{"limits":{"nofile":"1024:4096","pids.max":"100"}}"#).limits;
+    let limits: Vec<_> = limits.iter().map(|limit| (limit.name.as_str(), limit.value.as_str())).collect();
+    assert_eq!(limits, [("nofile", "1024:4096"), ("pids.max", "100")]);
+    assert!(wishes("{}", "{}").limits.is_empty());
+}
+
+#[test]
 fn namespaces_are_the_job_s_word_else_the_operator_s() {
     let shared = |of_config, written| {
         let wishes = wishes(of_config, written);
@@ -152,12 +161,24 @@ fn private_namespaces_beside_the_host_s_files_are_refused() {
 fn keys_that_the_host_has_nothing_for_are_refused_and_their_defaults_are_not() {
     assert!(said_of_config("{}").is_empty());
     assert_eq!(
-        said_of_config(r#"{"no_pivot_root":true,"denied_host_uids":"0,10-20","denied_host_gids":"0"}"#),
-        [
-            "no_pivot_root: no_pivot_root = true: this host enters a task's root by pivot_root only",
-            "denied_host_uids: denied_host_uids = \"0,10-20\": this host denies no ids",
-            "denied_host_gids: denied_host_gids = \"0\": this host denies no ids",
-        ]
+        said_of_config(r#"{"no_pivot_root":true}"#),
+        ["no_pivot_root: no_pivot_root = true: this host enters a task's root by pivot_root only"]
+    );
+}
+
+#[test]
+fn denied_ids_are_the_host_s_to_deny_and_a_bad_range_is_refused() {
+    let ids = r#"{"denied_host_uids":"0,10-20","denied_host_gids":"4"}"#;
+    assert!(said_of_config(ids).is_empty());
+    let ranges = |ranges: Vec<IdRange>| ranges.iter().map(|range| (range.first, range.last)).collect::<Vec<_>>();
+    let wishes = wishes(ids, "{}");
+    assert_eq!((ranges(wishes.deny_uids), ranges(wishes.deny_gids)), (vec![(0, 0), (10, 20)], vec![(4, 4)]));
+    let wrong = |key: &str| {
+        format!(r#"{key}: {key} = "20-10": invalid range "20-10": lower bound cannot be greater than upper bound"#)
+    };
+    assert_eq!(
+        said_of_config(r#"{"denied_host_uids":"20-10","denied_host_gids":"20-10"}"#),
+        [wrong("denied_host_uids"), wrong("denied_host_gids")]
     );
 }
 

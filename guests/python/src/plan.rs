@@ -5,7 +5,8 @@
 
 use yurt_sdk::Severity;
 use yurt_sdk::driver::{
-    EnvEdit, ExitNote, Findings, LaunchPlan, Next, PathKind, PlanError, Probe, TaskView, Trouble, Unknown, Wishes,
+    EnvEdit, ExitNote, Findings, LaunchPlan, Limit, Next, PathKind, PlanError, Probe, TaskView, Trouble, Unknown,
+    Wishes,
 };
 
 use crate::config::Config;
@@ -272,7 +273,7 @@ fn launch(task: &Task, view: &TaskView, program: Program<'_>, interpreter: &str,
         work_dir: task.work_dir.clone(),
         user: Some(USER.into()),
         // Process 1 has no default handling of signals: without an init SIGTERM would not end a script that does not handle it.
-        wishes: Wishes { init: true, ..Wishes::none() },
+        wishes: Wishes { init: true, limits: Limit::all(task.limits.as_ref()), ..Wishes::none() },
         exit_notes: exit_notes(),
         note: Some(format!("{} runs {what}", wanted.described(interpreter))),
         ..LaunchPlan::of(command)

@@ -39,6 +39,13 @@ fn message(task: &str, root: &Machine) -> String {
 }
 
 #[test]
+fn limits_are_asked_for_by_the_kernel_s_names() {
+    let limits = launched(r#"{"script":"server.py","limits":{"nofile":"1024:4096"}}"#).wishes.limits;
+    assert_eq!(limits, [Limit { name: "nofile".into(), value: "1024:4096".into() }]);
+    assert!(launched(r#"{"script":"server.py"}"#).wishes.limits.is_empty());
+}
+
+#[test]
 fn the_demo_s_task_runs_its_script_in_its_own_directory_as_nobody() {
     let plan = launched(r#"{"script":"server.py","unbuffered":true,"isolated":false}"#);
     assert_eq!(command(&plan), ["/usr/bin/python3", "server.py"]);

@@ -1,5 +1,7 @@
 //! A job's `config` block: what was typed, and what is wrong with it. Everything wrong is reported at once, each with its key.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use yurt_sdk::driver::Unknown;
 use yurt_sdk::{Diagnostic, Said};
@@ -19,6 +21,7 @@ pub struct Task {
     pub(crate) unbuffered: Option<bool>,
     pub(crate) isolated: Option<bool>,
     pub(crate) work_dir: Option<String>,
+    pub(crate) limits: Option<BTreeMap<String, String>>,
 }
 
 /// What a task runs.

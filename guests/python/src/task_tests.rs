@@ -166,11 +166,13 @@ fn the_schema_declares_exactly_the_keys_that_are_read() {
         "unbuffered",
         "isolated",
         "work_dir",
+        "limits",
     ];
     assert_eq!(declared, read);
     // Each of them is read: of a wrong type it is complained about.
     for key in read {
-        let complaint = check_task::<Python>("{}", &format!(r#"{{"{key}":{{}}}}"#), &[]);
+        let wrong = if key == "limits" { "7" } else { "{}" };
+        let complaint = check_task::<Python>("{}", &format!(r#"{{"{key}":{wrong}}}"#), &[]);
         assert_eq!(complaint.first().map(|said| said.path.as_str()), Some(key), "{key}");
     }
 }

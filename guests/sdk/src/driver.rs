@@ -1,10 +1,12 @@
 //! The records of `driver.wit`, and what makes them short to write.
 
+use std::collections::BTreeMap;
+
 pub use crate::bindings::driver::exports::yurt::plugin::driver::{
-    Capabilities, ComponentRun, Directory, DriverDescription, DriverHealth, EnvEdit, EnvSource, ExitNote, FileText,
-    Finding, Fingerprint, Found, Isolation, LaunchPlan, Limit, Look, MountWish, Next, PathHead, PathKind, PathStatus,
-    PlanError, Port, Probe, Program, ProgramOutput, RunStep, Sharing, SignalAction, SignalRule, Step, StopStep,
-    TaskView, Trouble, Wishes,
+    Capabilities, CgroupWish, ComponentRun, Directory, DriverDescription, DriverHealth, EnvEdit, EnvSource, ExitNote,
+    FileText, Finding, Fingerprint, Found, IdRange, Isolation, LaunchPlan, Limit, Look, MountWish, Next, PathHead,
+    PathKind, PathStatus, PlanError, Port, Probe, Program, ProgramOutput, RunStep, Sharing, SignalAction, SignalRule,
+    Step, StopStep, TaskView, Trouble, Wishes,
 };
 
 /// What the host saw, by the ids of the probes. Each look answers in its own way; a finding of another way counts as none.
@@ -158,7 +160,18 @@ impl Wishes {
             seccomp: None,
             read_only_root: false,
             mounts: Vec::new(),
+            cgroups: Vec::new(),
+            deny_uids: Vec::new(),
+            deny_gids: Vec::new(),
         }
+    }
+}
+
+impl Limit {
+    /// All of a job's key `limits = { nofile = "1024:4096", "pids.max" = "100" }`. The host knows the names.
+    pub fn all(wanted: Option<&BTreeMap<String, String>>) -> Vec<Self> {
+        let limit = |(name, value): (&String, &String)| Self { name: name.clone(), value: value.clone() };
+        wanted.into_iter().flatten().map(limit).collect()
     }
 }
 

@@ -138,8 +138,10 @@
 
 pub mod attribute;
 pub mod bindings;
+pub mod command;
 pub mod config;
 pub mod driver;
+pub mod ids;
 pub mod isolation;
 pub mod log;
 pub mod nodes;

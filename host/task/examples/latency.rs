@@ -54,6 +54,7 @@ async fn main() {
                 stdout: log.clone(),
                 stderr: log.clone(),
                 cgroup: if v1 { Cgroup::V1 { name: name.into(), cpuset: PathBuf::new() } } else { Cgroup::None },
+                elsewhere: Vec::new(),
                 limits: Limits { memory_max: Some(64 << 20), cpu_shares: Some(100), ..Limits::default() },
                 request: Vec::new(),
                 memo: Vec::new(),

@@ -29,6 +29,8 @@ pub struct Launch {
     pub stderr: PathBuf,
     /// Where its processes are counted and limited.
     pub cgroup: Cgroup,
+    /// Groups of somebody else's that it is in instead, each in a directory of its own below.
+    pub elsewhere: Vec<Elsewhere>,
     /// What they may use.
     pub limits: Limits,
     /// Digest of what was asked for: the same request is known again by it.
@@ -194,7 +196,16 @@ pub enum Cgroup {
     },
 }
 
-/// What a task may use. `None`: no limit.
+/// A control group that is there already, whoever made it. What an agent says of memory and processors is not set there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Of version 1, what it controls; `None`: version 2.
+    pub controller: Option<String>,
+    /// From where it is mounted.
+    pub path: PathBuf,
+}
+
+/// What a task may use. `None`: no limit. `u64::MAX` of what a job may ask for by the kernel's name: none either, said aloud.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of memory, swap excluded: beyond them the kernel kills.
@@ -207,10 +218,53 @@ pub struct Limits {
     pub cpuset: Option<String>,
     /// Processes and threads.
     pub pids_max: Option<u64>,
+    /// Bytes of memory beyond which it is slowed down: `memory.high`. Of version 2.
+    pub memory_high: Option<u64>,
+    /// Bytes of swap: `memory.swap.max`. `None`: none, where memory has a limit.
+    pub swap_max: Option<u64>,
+    /// Time on processors: `cpu.max`.
+    pub cpu_max: Option<CpuMax>,
+    /// Relative weight among those who read and write, 1 to 10000: `io.weight`.
+    pub io_weight: Option<u16>,
+    /// Speed of single block devices: `io.max`.
+    pub io_max: Vec<IoMax>,
+    /// Bytes of huge pages by their size as the kernel writes it, `2MB`: `hugetlb.2MB.max`.
+    pub hugetlb_max: Vec<(String, u64)>,
     /// `oom_score_adj` of the task, -1000 to 1000.
     pub oom_score_adj: i32,
     /// Limits of each process.
     pub resources: Vec<ResourceLimit>,
+}
+
+impl Limits {
+    /// Less what an agent says.
+    pub(crate) fn without_the_agent_s(&self) -> Limits {
+        Limits { memory_max: None, memory_low: None, cpu_shares: None, cpuset: None, ..self.clone() }
+    }
+}
+
+/// Microseconds on processors within each period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CpuMax {
+    /// Of all processors together; `None`: any number.
+    pub quota: Option<u64>,
+    /// How long a period is.
+    pub period: u64,
+}
+
+/// Bytes and operations per second. `None`: no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IoMax {
+    /// Major and minor number of a block device.
+    pub device: (u32, u32),
+    /// Bytes read.
+    pub read_bytes: Option<u64>,
+    /// Bytes written.
+    pub write_bytes: Option<u64>,
+    /// Reads.
+    pub reads: Option<u64>,
+    /// Writes.
+    pub writes: Option<u64>,
 }
 
 /// `setrlimit(2)`.

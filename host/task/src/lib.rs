@@ -38,8 +38,8 @@ pub use exec::{Command, ExecOptions, Input, Output, Resizer};
 pub use exit::Exit;
 pub use handle::Handle;
 pub use launch::{
-    Capabilities, Cgroup, Device, DeviceRule, File, Identity, Isolation, Launch, Limits, Mount, Namespaces,
-    Propagation, ResourceLimit, RootDirectory, Seccomp, Secret,
+    Capabilities, Cgroup, CpuMax, Device, DeviceRule, Elsewhere, File, Identity, IoMax, Isolation, Launch, Limits,
+    Mount, Namespaces, Propagation, ResourceLimit, RootDirectory, Seccomp, Secret,
 };
 pub use open_files::raise_open_files;
 pub use probe::{PROBE_ID, Probe, ProbeError, Probed};

@@ -16,7 +16,7 @@ use yurt_keeper::answer::Say;
 use yurt_keeper::{Carried, RECORD_MAX, Start, Step};
 
 use crate::cgroup::devices::{self, Kind, Rule};
-use crate::cgroup::{self, Groups, Prepared, keepers};
+use crate::cgroup::{self, Groups, Prepared, Written, keepers};
 use crate::channel::Channel;
 use crate::entry::{self, Entry, Found};
 use crate::error::{Reason, StartError, StepError};
@@ -64,6 +64,7 @@ struct Begun {
     entry: Option<Entry>,
     groups: Groups,
     made: Vec<PathBuf>,
+    written: Written,
     directories: Vec<(bool, PathBuf)>,
     keeper: Option<OwnedFd>,
     record: Start,
@@ -82,6 +83,7 @@ impl Begun {
             entry: Some(entry),
             groups: Groups::None,
             made: Vec::new(),
+            written: Written::default(),
             directories,
             keeper: None,
             record: Start::default(),
@@ -117,9 +119,10 @@ impl Begun {
             self.with.push((Carried::Network, open("opening the network namespace", network, flags)?));
         }
         let hierarchies = self.room.hierarchies().map_err(|errno| StepError::errno("reading", "mountinfo", errno))?;
-        let prepared = cgroup::prepare(&launch.cgroup, hierarchies, &launch.limits, rules.as_deref())?;
-        let Prepared { groups, dirs, made } = prepared;
-        (self.groups, self.made) = (groups, made);
+        let (own, other) = (&launch.cgroup, &launch.elsewhere);
+        let prepared = cgroup::prepare(own, other, hierarchies, &launch.limits, rules.as_deref())?;
+        let Prepared { groups, dirs, made, written } = prepared;
+        (self.groups, self.made, self.written) = (groups, made, written);
         for dir in &dirs {
             let kind = if matches!(launch.cgroup, Cgroup::V2(_)) { Carried::CgroupV2 } else { Carried::CgroupV1 };
             let fd = dir.as_fd().try_clone_to_owned().map_err(|e| io_step("preparing control groups", "", &e))?;
@@ -130,7 +133,11 @@ impl Begun {
             record.controllers = groups.iter().map(|group| group.controllers.clone()).collect();
         }
         let made = self.made.iter().map(|path| path.to_string_lossy().into_owned()).collect();
-        record.memo = Notes { memo: launch.memo.clone(), made }.encode_to_vec();
+        let agents = match own {
+            Cgroup::V2(path) if !other.is_empty() => path.to_string_lossy().into_owned(),
+            _ => String::new(),
+        };
+        record.memo = Notes { memo: launch.memo.clone(), made, agents }.encode_to_vec();
         if let Some(entry) = &self.entry {
             let fd = entry.as_fd().try_clone_to_owned().map_err(|e| io_step("opening the task's entry", "", &e))?;
             self.with.push((Carried::Entry, fd));
@@ -167,6 +174,7 @@ impl Begun {
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));
         }
+        self.written.take_back();
         while !cgroup::remove(&self.groups, &self.made) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(2));
         }

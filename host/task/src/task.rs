@@ -72,6 +72,8 @@ pub(crate) struct Facts {
     /// Control groups to be removed with the task.
     pub(crate) made: Vec<PathBuf>,
     pub(crate) groups: Groups,
+    /// The agent's of version 2, where that is another.
+    agents: Option<PathBuf>,
     /// The main process; `None`: it had ended when the task was found.
     pub(crate) process: Option<Arc<AsyncFd<OwnedFd>>>,
     /// `None`: it had ended.
@@ -110,6 +112,7 @@ impl Task {
             entry,
             state,
             memo: notes.memo,
+            agents: Some(notes.agents).filter(|path| !path.is_empty()).map(PathBuf::from),
             made: notes.made.into_iter().map(PathBuf::from).collect(),
             groups,
             process,
@@ -321,7 +324,7 @@ impl Facts {
     pub(crate) fn keepers(&self) -> Vec<(bool, PathBuf)> {
         let like = match &self.groups {
             Groups::None => Cgroup::None,
-            Groups::V2(path) => Cgroup::V2(path.clone()),
+            Groups::V2(path) => Cgroup::V2(self.agents.as_ref().unwrap_or(path).clone()),
             Groups::V1(_) => Cgroup::V1 { name: PathBuf::new(), cpuset: PathBuf::new() },
         };
         self.room.hierarchies().map(|hierarchies| keepers::directories(&like, hierarchies)).unwrap_or_default()

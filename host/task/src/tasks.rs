@@ -47,6 +47,9 @@ pub(crate) struct Notes {
     /// Control groups to be removed with the task.
     #[prost(string, repeated, tag = "2")]
     pub(crate) made: Vec<String>,
+    /// The agent's control group of version 2, of a task that is in another.
+    #[prost(string, tag = "3")]
+    pub(crate) agents: String,
 }
 
 /// What has become of a task.

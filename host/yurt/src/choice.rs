@@ -34,8 +34,13 @@ const BUILT_IN: &[BuiltIn] = &[
         file_names: &["python", "yurt-python", "python-driver"],
         component: include_bytes!(env!("YURT_GUEST_PYTHON")),
     },
-    // Not `exec`, not `java`: agents would give the file's stanza to their own driver of that name, too.
+    // Not `exec`, not `raw_exec`, not `java`: agents would give the file's stanza to their own driver of that name, too.
     BuiltIn { name: "exec", file_names: &["yurt-exec"], component: include_bytes!(env!("YURT_GUEST_EXEC")) },
+    BuiltIn {
+        name: "raw-exec",
+        file_names: &["yurt-raw-exec"],
+        component: include_bytes!(env!("YURT_GUEST_RAW_EXEC")),
+    },
     BuiltIn { name: "java", file_names: &["yurt-java"], component: include_bytes!(env!("YURT_GUEST_JAVA")) },
 ];
 
@@ -268,7 +273,7 @@ mod tests {
 
     #[test]
     fn guests_like_the_agent_s_own_drivers_are_not_called_as_those() {
-        for driver in ["exec", "java"] {
+        for driver in ["exec", "raw-exec", "java"] {
             let file = format!("yurt-{driver}");
             for (file, argument) in [(file.as_str(), None), ("x", Some(driver))] {
                 let source = source(&named(&format!("/plugins/{file}")), argument).unwrap();

@@ -18,6 +18,7 @@ enum Where {
     OfYurt,
     OfPython,
     OfYurtExec,
+    OfYurtRawExec,
 }
 
 /// A test of the source.
@@ -82,7 +83,7 @@ pub fn table(source: &Path) -> String {
         "# What a task driver must do\n\n\
          {all} rows: {done} are done, {part} in part ({}), {} not yet: those have no test, and what they wait for in its place, after *Later*.\n\n\
          *Whom* a row is about: `H` the host, whatever the guest; `S` the python driver; `E` a driver like Nomad's exec, `R` one like raw_exec, \
-         `J` one like java. *Held by*: `p` the python driver, `n` the same with `isolation = \"none\"`; `x` Yurt's exec driver in both modes; `r` and `e`: Nomad's own raw_exec and \
+         `J` one like java. *Held by*: `p` the python driver, `n` the same with `isolation = \"none\"`; `x` Yurt's exec driver in both modes; `w` its raw_exec driver; `r` and `e`: Nomad's own raw_exec and \
          exec, served as plugins, pass the same tests. Where they do not is below.\n\n\
          The tests are in [tests/conformance](../tests/conformance/README.md): the built binary, launched and called as an agent does, and \
          after each test a look for what is left of its tasks. This page is made of their source and of `acceptance/` there: \
@@ -134,6 +135,11 @@ fn held(ids: &[String], tests: &[&Test]) -> String {
             any(&[Where::Each, Where::InARoot, Where::InTheHostsFiles, Where::OfYurt, Where::OfYurtExec])
                 && passes(Flavour::YurtExec),
         ),
+        (
+            "w",
+            any(&[Where::Each, Where::InTheHostsFiles, Where::OfYurt, Where::OfYurtRawExec])
+                && passes(Flavour::YurtRawExec),
+        ),
         ("r", any(&[Where::Each, Where::InTheHostsFiles]) && passes(Flavour::RawExec)),
         ("e", any(&[Where::Each, Where::InARoot]) && passes(Flavour::Exec)),
     ]
@@ -169,6 +175,7 @@ fn tests(source: &Path) -> BTreeMap<String, Vec<Test>> {
                 (Where::OfYurt, "of_yurt("),
                 (Where::OfPython, "of_python("),
                 (Where::OfYurtExec, "of_yurt_exec("),
+                (Where::OfYurtRawExec, "of_yurt_raw_exec("),
             ];
             let first = runs
                 .into_iter()

@@ -60,6 +60,9 @@ WISHES = Wishes(
     seccomp=None,
     read_only_root=False,
     mounts=[],
+    cgroups=[],
+    deny_uids=[],
+    deny_gids=[],
 )
 
 

@@ -2,9 +2,9 @@
 
 use super::{attributes, optional, texts, within};
 use crate::driver::{
-    ComponentRun, Directory, DriverDescription, EnvEdit, EnvSource, ExitNote, FileText, Fingerprint, LaunchPlan, Limit,
-    Look, MountWish, Next, PathHead, PlanError, Probe, Program, RunStep, SignalAction, SignalRule, Step, StopStep,
-    Wishes,
+    CgroupWish, ComponentRun, Directory, DriverDescription, EnvEdit, EnvSource, ExitNote, FileText, Fingerprint,
+    LaunchPlan, Limit, Look, MountWish, Next, PathHead, PlanError, Probe, Program, RunStep, SignalAction, SignalRule,
+    Step, StopStep, Wishes,
 };
 use crate::error::Cause;
 use crate::limits::Limits;
@@ -119,6 +119,9 @@ fn wishes(answer: &Wishes, limits: &Limits) -> Checked {
         seccomp,
         read_only_root: _,
         mounts,
+        cgroups,
+        deny_uids,
+        deny_gids,
     } = answer;
     list("capabilities to add", caps_add, limits)?;
     list("capabilities to drop", caps_drop, limits)?;
@@ -126,7 +129,12 @@ fn wishes(answer: &Wishes, limits: &Limits) -> Checked {
     its.iter().try_for_each(|Limit { name, value }| texts([name.as_str(), value], limits))?;
     texts([optional(seccomp)], limits)?;
     within("mounts", mounts.len(), limits.entries, "entries")?;
-    mounts.iter().try_for_each(|MountWish { name, task_path, read_only: _ }| texts([name.as_str(), task_path], limits))
+    mounts
+        .iter()
+        .try_for_each(|MountWish { name, task_path, read_only: _ }| texts([name.as_str(), task_path], limits))?;
+    within("control groups", cgroups.len(), limits.entries, "entries")?;
+    cgroups.iter().try_for_each(|CgroupWish { controller, path }| texts([optional(controller), path], limits))?;
+    within("ranges of denied ids", deny_uids.len().max(deny_gids.len()), limits.entries, "entries")
 }
 
 fn action(answer: &SignalAction, limits: &Limits) -> Checked {

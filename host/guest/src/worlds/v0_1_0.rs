@@ -45,9 +45,9 @@ pub mod usb {
 pub mod driver {
     pub use super::bindings::yurt::plugin::common::{Attribute, Description, Diagnostic, Severity, Value};
     pub use super::driver_bindings::exports::yurt::plugin::driver::{
-        Capabilities, ComponentRun, Directory, DriverDescription, DriverHealth, EnvEdit, EnvSource, ExitNote, FileText,
-        Finding, Fingerprint, Found, Isolation, LaunchPlan, Limit, Look, MountWish, Next, PathHead, PathKind,
-        PathStatus, PlanError, Port, Probe, Program, ProgramOutput, RunStep, Sharing, SignalAction, SignalRule, Step,
-        StopStep, TaskView, Trouble, Wishes,
+        Capabilities, CgroupWish, ComponentRun, Directory, DriverDescription, DriverHealth, EnvEdit, EnvSource,
+        ExitNote, FileText, Finding, Fingerprint, Found, IdRange, Isolation, LaunchPlan, Limit, Look, MountWish, Next,
+        PathHead, PathKind, PathStatus, PlanError, Port, Probe, Program, ProgramOutput, RunStep, Sharing, SignalAction,
+        SignalRule, Step, StopStep, TaskView, Trouble, Wishes,
     };
 }

@@ -45,14 +45,6 @@ impl Dir {
         })
     }
 
-    /// Writes what may be missing in this kernel.
-    pub(crate) fn set_if_there(&self, file: &str, value: impl ToString) -> Result<(), StepError> {
-        match self.set(file, value) {
-            Err(e) if e.os_error() == Some(Errno::NOENT.raw_os_error()) => Ok(()),
-            set => set,
-        }
-    }
-
     /// A file with one number.
     pub(crate) fn number(&self, file: &str) -> Option<u64> {
         self.read(file).ok()?.trim().parse().ok()

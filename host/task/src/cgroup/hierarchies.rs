@@ -45,6 +45,11 @@ pub(crate) fn has(controllers: &str, controller: &str) -> bool {
 }
 
 impl Hierarchies {
+    /// Whether version 1 has this controller here.
+    pub(crate) fn has(&self, controller: &str) -> bool {
+        self.v1.iter().any(|hierarchy| has(&hierarchy.controllers, controller))
+    }
+
     /// As this process sees them.
     pub(crate) fn read() -> Result<Hierarchies, Errno> {
         let mounts = crate::files::read(rustix::fs::CWD, "/proc/self/mountinfo")?;

@@ -7,6 +7,7 @@ pub(crate) mod devices;
 pub(crate) mod dir;
 mod hierarchies;
 pub(crate) mod keepers;
+mod limits;
 mod measure;
 mod prepare;
 mod processes;
@@ -14,6 +15,7 @@ mod processes;
 use std::path::PathBuf;
 
 pub(crate) use hierarchies::Hierarchies;
+pub(crate) use limits::Written;
 pub(crate) use prepare::{Prepared, prepare, remove, remove_below};
 
 /// The control groups of a task.

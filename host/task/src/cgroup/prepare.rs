@@ -9,9 +9,10 @@ use rustix::io::Errno;
 
 use super::devices::{self, Rule};
 use super::dir::Dir;
+use super::limits::{Written, check_v1, set_v1, set_v2};
 use super::{Group, Groups, Hierarchies};
 use crate::error::StepError;
-use crate::launch::{Cgroup, Limits};
+use crate::launch::{Cgroup, Elsewhere, Limits};
 
 /// How long processes that an earlier task left may take to die.
 const LEFTOVERS: Duration = Duration::from_secs(5);
@@ -24,25 +25,31 @@ pub(crate) struct Prepared {
     pub(crate) dirs: Vec<Dir>,
     /// Those that this room has to remove.
     pub(crate) made: Vec<PathBuf>,
+    /// What a start that fails has to take back.
+    pub(crate) written: Written,
 }
 
-/// Makes what is missing, kills what an earlier task left, sets limits. After an error nothing made here is left. `rules`: the devices
-/// of a task with a root of its own. Blocks.
+/// Makes what is missing, kills what an earlier task left, sets limits. After an error nothing made here is left, and limits are what they
+/// were. `elsewhere`: groups instead of the agent's. `rules`: the devices of a task with a root of its own. Blocks.
 pub(crate) fn prepare(
     wanted: &Cgroup,
+    elsewhere: &[Elsewhere],
     hierarchies: &Hierarchies,
     limits: &Limits,
     rules: Option<&[Rule]>,
 ) -> Result<Prepared, StepError> {
-    let mut prepared = Prepared { groups: Groups::None, dirs: Vec::new(), made: Vec::new() };
+    let mut prepared =
+        Prepared { groups: Groups::None, dirs: Vec::new(), made: Vec::new(), written: Written::default() };
     let done = match wanted {
-        Cgroup::None => Ok(()),
-        Cgroup::V2(path) => prepared.v2(path, limits, rules),
-        Cgroup::V1 { name, cpuset } => prepared.v1(name, cpuset, hierarchies, limits, rules),
+        Cgroup::None if elsewhere.is_empty() => Ok(()),
+        Cgroup::None => Err(not_there("this plugin may use no control groups", elsewhere)),
+        Cgroup::V2(path) => prepared.v2(path, elsewhere, hierarchies, limits, rules),
+        Cgroup::V1 { name, cpuset } => prepared.v1(name, cpuset, elsewhere, hierarchies, limits, rules),
     };
     match done {
         Ok(()) => Ok(prepared),
         Err(why) => {
+            prepared.written.take_back();
             remove(&prepared.groups, &prepared.made);
             Err(why)
         }
@@ -50,33 +57,37 @@ pub(crate) fn prepare(
 }
 
 impl Prepared {
-    fn v2(&mut self, path: &Path, limits: &Limits, rules: Option<&[Rule]>) -> Result<(), StepError> {
-        self.groups = Groups::V2(path.to_owned());
+    fn v2(
+        &mut self,
+        path: &Path,
+        elsewhere: &[Elsewhere],
+        hierarchies: &Hierarchies,
+        limits: &Limits,
+        rules: Option<&[Rule]>,
+    ) -> Result<(), StepError> {
+        let (path, limits) = match (elsewhere, &hierarchies.v2) {
+            ([], _) => (path.to_owned(), limits.clone()),
+            ([Elsewhere { controller: None, path: other }], Some(mount)) => {
+                (below(&mount.join(other), path)?, limits.without_the_agent_s())
+            }
+            _ => {
+                return Err(not_there(
+                    "this machine has version 2 of control groups, a task is in one of it",
+                    elsewhere,
+                ));
+            }
+        };
+        self.groups = Groups::V2(path.clone());
         // Not what is above it: without the agent's hand there, nothing is counted here.
-        match fs::create_dir(path) {
-            Ok(()) => self.made.push(path.to_owned()),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(not_made(path, &e)),
+        match fs::create_dir(&path) {
+            Ok(()) => self.made.push(path.clone()),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && elsewhere.is_empty() => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.made.push(path.clone()),
+            Err(e) => return Err(not_made(&path, &e)),
         }
-        let dir = open(path)?;
+        let dir = open(&path)?;
         self.groups.clear_leftovers(LEFTOVERS)?;
-        if let Some(most) = limits.memory_max {
-            dir.set("memory.max", most)?;
-            // Swap would only be a slower way to exceed it.
-            dir.set_if_there("memory.swap.max", 0)?;
-        }
-        if let Some(low) = limits.memory_low {
-            dir.set("memory.low", low)?;
-        }
-        if let Some(shares) = limits.cpu_shares {
-            dir.set("cpu.weight", weight(shares))?;
-        }
-        if let Some(cpus) = &limits.cpuset {
-            dir.set("cpuset.cpus", cpus)?;
-        }
-        if let Some(most) = limits.pids_max {
-            dir.set("pids.max", most)?;
-        }
+        set_v2(&mut self.written, &dir, &limits)?;
         if let Some(rules) = rules {
             devices::allow_v2(&dir, rules)?;
         }
@@ -88,14 +99,28 @@ impl Prepared {
         &mut self,
         name: &Path,
         cpuset: &Path,
+        elsewhere: &[Elsewhere],
         hierarchies: &Hierarchies,
         limits: &Limits,
         rules: Option<&[Rule]>,
     ) -> Result<(), StepError> {
         let mut groups = Vec::new();
+        let there = |other: &&Elsewhere| other.controller.as_ref().is_some_and(|name| hierarchies.has(name));
+        if elsewhere.iter().filter(there).count() < elsewhere.len() {
+            return Err(not_there("this machine has version 1 of control groups, and no such controller", elsewhere));
+        }
+        let theirs = limits.without_the_agent_s();
+        let mut bounds = Vec::new();
         for hierarchy in &hierarchies.v1 {
             let group = Group { controllers: hierarchy.controllers.clone(), path: hierarchy.mount.join(name) };
-            if !group.has("cpuset") {
+            let other = elsewhere.iter().find(|other| other.controller.as_ref().is_some_and(|name| group.has(name)));
+            bounds.push(if other.is_some() { &theirs } else { limits });
+            if let Some(other) = other {
+                let group = Group { path: below(&hierarchy.mount.join(&other.path), name)?, ..group };
+                make(&group.path)?;
+                self.made.push(group.path.clone());
+                groups.push(group);
+            } else if !group.has("cpuset") {
                 // The agent does not make the others: one that is there is what an earlier start left.
                 if make(&group.path)? || !group.is_agents() {
                     self.made.push(group.path.clone());
@@ -103,6 +128,8 @@ impl Prepared {
                 groups.push(group);
             } else if !cpuset.as_os_str().is_empty() {
                 groups.push(Group { path: cpuset.to_owned(), ..group });
+            } else {
+                bounds.pop();
             }
             self.groups = Groups::V1(groups.clone());
         }
@@ -117,39 +144,42 @@ impl Prepared {
             self.dirs.push(open(&group.path)?);
         }
         self.groups.clear_leftovers(LEFTOVERS)?;
-        for (group, dir) in groups.iter().zip(&self.dirs) {
-            limit_v1(group, dir, limits, rules)?;
+        let of_memory = groups.iter().zip(&bounds).find(|(group, _)| group.has("memory"));
+        check_v1(&groups, of_memory.map_or(limits, |(_, limits)| limits))?;
+        for ((group, dir), limits) in groups.iter().zip(&self.dirs).zip(bounds) {
+            set_v1(&mut self.written, group, dir, limits)?;
+            if group.has("cpuset") {
+                inherit_cpuset(&group.path, dir)?;
+            }
+            if let Some(rules) = rules.filter(|_| group.has("devices")) {
+                devices::allow_v1(dir, rules)?;
+            }
         }
         Ok(())
     }
 }
 
-fn limit_v1(group: &Group, dir: &Dir, limits: &Limits, rules: Option<&[Rule]>) -> Result<(), StepError> {
-    if group.has("memory") {
-        if let Some(most) = limits.memory_max {
-            dir.set("memory.limit_in_bytes", most)?;
-            let _ = dir.write("memory.swappiness", "0");
-        }
-        if let Some(low) = limits.memory_low {
-            dir.set("memory.soft_limit_in_bytes", low)?;
-        }
+/// A directory of the task's own, named as the agent names its, in one that is there: who else is in that one is nobody's to kill.
+fn below(there: &Path, agents: &Path) -> Result<PathBuf, StepError> {
+    if !there.is_dir() {
+        let why = format!("{} is not there: whoever grants it has to make it", there.display());
+        return Err(StepError::text(ELSEWHERE, "no such file or directory", why));
     }
-    if let Some(shares) = limits.cpu_shares.filter(|_| group.has("cpu")) {
-        dir.set("cpu.shares", shares)?;
-    }
-    if let Some(most) = limits.pids_max.filter(|_| group.has("pids")) {
-        dir.set("pids.max", most)?;
-    }
-    if group.has("cpuset") {
-        if let Some(cpus) = &limits.cpuset {
-            dir.set("cpuset.cpus", cpus)?;
-        }
-        inherit_cpuset(&group.path, dir)?;
-    }
-    if let Some(rules) = rules.filter(|_| group.has("devices")) {
-        devices::allow_v1(dir, rules)?;
-    }
-    Ok(())
+    Ok(there.join(agents.file_name().unwrap_or_default()))
+}
+
+/// In Nomad's words.
+const ELSEWHERE: &str = "unable to configure cgroups";
+
+fn not_there(why: &str, elsewhere: &[Elsewhere]) -> StepError {
+    let asked: Vec<String> = elsewhere
+        .iter()
+        .map(|one| match &one.controller {
+            Some(controller) => format!("{} of {controller}", one.path.display()),
+            None => format!("{} of version 2", one.path.display()),
+        })
+        .collect();
+    StepError::text(ELSEWHERE, asked.join(", "), why)
 }
 
 /// A new directory in `cpuset` may hold nobody before it has processors and memory: it gets its parent's.
@@ -163,11 +193,6 @@ pub(super) fn inherit_cpuset(path: &Path, dir: &Dir) -> Result<(), StepError> {
         }
     }
     Ok(())
-}
-
-/// Shares of version 1, 2 to 262144, as a weight of version 2, 1 to 10000.
-fn weight(shares: u64) -> u64 {
-    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
 }
 
 fn open(path: &Path) -> Result<Dir, StepError> {
@@ -210,7 +235,8 @@ pub(crate) fn remove(groups: &Groups, made: &[PathBuf]) -> bool {
         gone &= removed.is_ok() || removed.is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
         let Groups::V1(groups) = groups else { continue };
         let ours = groups.iter().any(|group| group.path == *path && !group.is_agents());
-        if let Some(parent) = path.parent().filter(|_| ours) {
+        // Never one of somebody else's.
+        if let Some(parent) = path.parent().filter(|parent| ours && parent.ends_with("nomad")) {
             let _ = fs::remove_dir(parent);
         }
     }
@@ -224,15 +250,5 @@ pub(crate) fn remove_below(path: &Path) {
             remove_below(&entry.path());
             let _ = fs::remove_dir(entry.path());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::weight;
-
-    #[test]
-    fn shares_become_weights_over_the_whole_range() {
-        assert_eq!([0, 2, 1024, 262_144, u64::MAX].map(weight), [1, 1, 39, 10_000, 10_000]);
     }
 }

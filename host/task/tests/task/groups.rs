@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use yurt_task::{Cgroup, Device, Isolation, Limits, Namespaces, RootDirectory, Whom};
+use yurt_task::{Cgroup, CpuMax, Device, Elsewhere, IoMax, Isolation, Limits, Namespaces, RootDirectory, Whom};
 
 use crate::rig::{Rig, end, eventually, is_alive, is_root, is_v2, patience};
 
@@ -78,6 +78,222 @@ async fn a_set_of_processors_is_the_task_s_own() {
     assert_eq!(rig.log(), "Cpus_allowed_list:\t0\n");
     if !is_v2() {
         fs::remove_dir(&own).unwrap();
+    }
+    rig.nothing_is_left();
+}
+
+/// Limits that a job asks for by name, as they stand in the groups of a running task.
+#[tokio::test]
+async fn limits_by_name_stand_in_the_groups() {
+    if !is_root() {
+        return;
+    }
+    let rig = Rig::new();
+    let mut launch = rig.launch(&["sleep", "1000"]);
+    let device = block_device();
+    launch.limits = Limits {
+        memory_max: Some(64 << 20),
+        swap_max: Some(16 << 20),
+        cpu_max: Some(CpuMax { quota: Some(50_000), period: 200_000 }),
+        io_weight: Some(200),
+        io_max: vec![IoMax { read_bytes: Some(1 << 20), writes: Some(50), device, ..IoMax::default() }],
+        ..Limits::default()
+    };
+    if is_v2() {
+        launch.limits.memory_high = Some(48 << 20);
+    }
+    // Of a kernel without one, another test speaks.
+    let weighs = has_weight(&rig);
+    if !weighs {
+        launch.limits.io_weight = None;
+    }
+    let task = rig.tasks().start(launch).await.unwrap();
+    let (memory, cpu, io) = (group(&rig, "memory"), group(&rig, "cpu"), group(&rig, "blkio"));
+    let line = |file: &str| {
+        let device = format!("{}:{} ", device.0, device.1);
+        content(&io, file).lines().find_map(|line| line.strip_prefix(&device).map(str::to_owned)).unwrap_or_default()
+    };
+    if is_v2() {
+        assert_eq!(content(&memory, "memory.swap.max"), (16 << 20).to_string());
+        assert_eq!(content(&memory, "memory.high"), (48 << 20).to_string());
+        assert_eq!(content(&cpu, "cpu.max"), "50000 200000");
+        assert_eq!(line("io.max"), "rbps=1048576 wbps=max riops=max wiops=50");
+    } else {
+        assert_eq!(content(&memory, "memory.memsw.limit_in_bytes"), (80 << 20).to_string());
+        assert_eq!(content(&cpu, "cpu.cfs_quota_us"), "50000");
+        assert_eq!(content(&cpu, "cpu.cfs_period_us"), "200000");
+        assert_eq!(line("blkio.throttle.read_bps_device"), "1048576");
+        assert_eq!(line("blkio.throttle.write_iops_device"), "50");
+    }
+    if weighs {
+        let files = ["io.weight", "io.bfq.weight", "blkio.weight", "blkio.bfq.weight"];
+        let weights = files.iter().filter_map(|file| fs::read_to_string(io.join(file)).ok());
+        let weight = weights.map(|text| text.trim().trim_start_matches("default ").to_owned()).next();
+        assert!(matches!(weight.as_deref(), Some("200" | "1000")), "{weight:?}");
+    }
+    task.kill(patience(Duration::from_secs(10))).await.unwrap();
+    end(&task).await;
+    rig.nothing_is_left();
+}
+
+/// A whole disk, whatever it is.
+fn block_device() -> (u32, u32) {
+    let mut disks: Vec<_> = fs::read_dir("/sys/block").unwrap().flatten().map(|entry| entry.path()).collect();
+    disks.sort_by_key(|disk| disk.file_name().unwrap().to_string_lossy().starts_with("loop"));
+    let numbers = fs::read_to_string(disks.first().unwrap().join("dev")).unwrap();
+    let (major, minor) = numbers.trim().split_once(':').unwrap();
+    (major.parse().unwrap(), minor.parse().unwrap())
+}
+
+fn has_weight(rig: &Rig) -> bool {
+    let probe = if is_v2() { rig.main_group() } else { PathBuf::from("/sys/fs/cgroup/blkio").join(&rig.name) };
+    let made = !is_v2() && fs::create_dir(&probe).is_ok();
+    let has =
+        ["io.weight", "io.bfq.weight", "blkio.weight", "blkio.bfq.weight"].iter().any(|file| probe.join(file).exists());
+    if made {
+        fs::remove_dir(&probe).unwrap();
+    }
+    has
+}
+
+#[tokio::test]
+async fn a_limit_that_this_machine_lacks_is_refused_by_its_name() {
+    if !is_root() {
+        return;
+    }
+    let rig = Rig::new();
+    let mut asked = vec![(Limits { hugetlb_max: vec![("3MB".to_owned(), 0)], ..Limits::default() }, "hugetlb.3MB.max")];
+    if !is_v2() {
+        asked.push((Limits { memory_high: Some(1 << 20), ..Limits::default() }, "memory.high"));
+        asked.push((Limits { swap_max: Some(1 << 20), ..Limits::default() }, "memory.swap.max"));
+    }
+    for (limits, name) in asked {
+        let mut launch = rig.launch(&["true"]);
+        launch.limits = limits;
+        let why = rig.tasks().start(launch).await.unwrap_err();
+        let said = why.to_string();
+        assert!(said.starts_with(&format!("setting a limit: {name}: ")) && !why.recoverable(), "{said}");
+        assert!(said.ends_with("leave the limit out"), "{said}");
+        rig.nothing_is_left();
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_fails_leaves_the_limits_as_they_were() {
+    if !is_root() {
+        return;
+    }
+    let rig = Rig::new();
+    let files: &[(&str, &str)] = if is_v2() {
+        &[
+            ("memory", "memory.max"),
+            ("memory", "memory.low"),
+            ("memory", "memory.swap.max"),
+            ("cpu", "cpu.weight"),
+            ("cpu", "cpu.max"),
+            ("pids", "pids.max"),
+            ("io", "io.max"),
+        ]
+    } else {
+        &[
+            ("memory", "memory.limit_in_bytes"),
+            ("memory", "memory.soft_limit_in_bytes"),
+            ("memory", "memory.memsw.limit_in_bytes"),
+            ("cpu", "cpu.shares"),
+            ("cpu", "cpu.cfs_quota_us"),
+            ("cpu", "cpu.cfs_period_us"),
+        ]
+    };
+    let read = || files.iter().map(|(controller, file)| content(&group(&rig, controller), file)).collect::<Vec<_>>();
+    let before = read();
+    let mut launch = rig.launch(&["/no/such/program"]);
+    launch.limits = Limits {
+        memory_max: Some(64 << 20),
+        memory_low: Some(32 << 20),
+        swap_max: Some(0),
+        cpu_shares: Some(77),
+        cpu_max: Some(CpuMax { quota: Some(50_000), period: 200_000 }),
+        pids_max: Some(5),
+        io_max: vec![IoMax { read_bytes: Some(1 << 20), device: block_device(), ..IoMax::default() }],
+        ..Limits::default()
+    };
+    rig.tasks().start(launch.clone()).await.unwrap_err();
+    assert_eq!(read(), before);
+    // Also where a limit itself is what fails.
+    launch.argv = vec!["/bin/true".to_owned()];
+    launch.limits.hugetlb_max = vec![("3MB".to_owned(), 0)];
+    rig.tasks().start(launch).await.unwrap_err();
+    assert_eq!(read(), before);
+    rig.nothing_is_left();
+}
+
+#[tokio::test]
+async fn a_task_may_be_in_a_group_of_somebody_else_s_and_takes_nobody_there_along() {
+    if !is_root() {
+        return;
+    }
+    let rig = Rig::new();
+    let mount = if is_v2() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/memory" };
+    let name = format!("custom-{}", rig.name);
+    let custom = Path::new(mount).join(&name);
+    let mut launch = rig.shell("cat /proc/self/cgroup; echo up; sleep 1000 & exec sleep 1000");
+    let controller = (!is_v2()).then(|| "memory".to_owned());
+    launch.elsewhere = vec![Elsewhere { controller, path: name.clone().into() }];
+    launch.limits = Limits { memory_max: Some(64 << 20), ..Limits::default() };
+    let why = rig.tasks().start(launch.clone()).await.unwrap_err().to_string();
+    assert!(why.starts_with("unable to configure cgroups: no such file or directory: "), "{why}");
+    fs::create_dir(&custom).unwrap();
+    let mut stranger = Command::new("sleep").arg("1000").spawn().unwrap();
+    fs::write(custom.join("cgroup.procs"), stranger.id().to_string()).unwrap();
+    for _ in 0..2 {
+        launch.id.push('x');
+        let task = rig.tasks().start(launch.clone()).await.unwrap();
+        let mut log = String::new();
+        assert!(
+            eventually(|| {
+                log.push_str(&rig.log());
+                log.contains("up\n")
+            })
+            .await
+        );
+        assert!(log.contains(&format!("/{name}/{}", rig.main_group().file_name().unwrap().to_string_lossy())), "{log}");
+        assert!(eventually(|| task.processes().len() == 2).await, "{:?}", task.processes());
+        let own =
+            fs::read_dir(&custom).unwrap().flatten().map(|entry| entry.path()).find(|path| path.is_dir()).unwrap();
+        if !is_v2() {
+            // The agent's limits are not for the groups of others.
+            assert_ne!(content(&own, "memory.limit_in_bytes"), (64 << 20).to_string());
+        }
+        task.kill(patience(Duration::from_secs(10))).await.unwrap();
+        end(&task).await;
+        task.forget().await.unwrap();
+        assert!(is_alive(stranger.id()) && custom.exists() && !own.exists());
+    }
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    fs::remove_dir(&custom).unwrap();
+    rig.nothing_is_left();
+}
+
+#[tokio::test]
+async fn a_group_that_this_machine_s_version_does_not_have_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let rig = Rig::new();
+    let mut launch = rig.launch(&["true"]);
+    let other =
+        |controller: Option<&str>| Elsewhere { controller: controller.map(str::to_owned), path: "custom".into() };
+    launch.elsewhere = vec![if is_v2() { other(Some("pids")) } else { other(None) }];
+    let why = rig.tasks().start(launch.clone()).await.unwrap_err().to_string();
+    assert!(
+        why.starts_with("unable to configure cgroups: custom of ") && why.contains("this machine has version"),
+        "{why}"
+    );
+    if !is_v2() {
+        launch.elsewhere = vec![other(Some("no_such"))];
+        let why = rig.tasks().start(launch).await.unwrap_err().to_string();
+        assert!(why.contains("custom of no_such"), "{why}");
     }
     rig.nothing_is_left();
 }

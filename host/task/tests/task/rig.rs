@@ -125,6 +125,7 @@ impl Rig {
             stdout: self.log_path(),
             stderr: self.log_path(),
             cgroup: self.cgroup(),
+            elsewhere: Vec::new(),
             limits: Limits::default(),
             request: b"request".to_vec(),
             memo: b"memo".to_vec(),

@@ -79,6 +79,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn stanza(name: &str, component: bool) -> String {
     match choice::built_in(name, true) {
         Some(Source::Embedded { name: "python" | "exec" | "java", .. }) => format!("plugin {name:?} {{}}"),
+        Some(Source::Embedded { name: "raw-exec", .. }) => {
+            format!("plugin {name:?} {{\n  config {{\n    enabled = true\n  }}\n}}")
+        }
         None if component => {
             format!("plugin {name:?} {{\n  config {{\n    # keys: yurt guest inspect {name}.wasm\n  }}\n}}")
         }
@@ -152,6 +155,7 @@ mod tests {
     fn each_link_has_the_stanza_of_its_plugin() {
         assert_eq!(stanza("python-driver", false), "plugin \"python-driver\" {}");
         assert_eq!(stanza("yurt-exec", false), "plugin \"yurt-exec\" {}");
+        assert!(stanza("yurt-raw-exec", false).contains("enabled = true"));
         assert!(stanza("usb", false).contains("rule {") && !stanza("usb", false).contains("args"));
         assert!(stanza("acme", false).contains("args = [\"--guest\", \"usb\"]"));
         assert!(stanza("acme", true).contains("inspect acme.wasm") && !stanza("acme", true).contains("args"));

@@ -5,7 +5,9 @@ use yurt_guest::driver as wit;
 
 use super::caps::Caps;
 use super::config::{Grants, Isolation};
-use super::limits::{self, Kind};
+use super::glob;
+use super::ids::{Denied, Ids};
+use super::limits;
 use super::memo::{Action, StopStep};
 use super::signals;
 
@@ -29,9 +31,14 @@ pub(crate) struct Clamped {
     pub(crate) init: bool,
     /// Most that any program of it can get.
     pub(crate) bounding: Caps,
-    /// By the kernel's number: soft and hard.
-    pub(crate) limits: Vec<(u32, u64, u64)>,
-    pub(crate) pids_max: Option<u64>,
+    /// Those that were asked for by name.
+    pub(crate) limits: yurt_task::Limits,
+    /// The same as they were asked for.
+    pub(crate) asked_limits: Vec<(String, String)>,
+    /// Control groups instead of the agent's.
+    pub(crate) elsewhere: Vec<yurt_task::Elsewhere>,
+    /// Ids that this driver's configuration denies.
+    pub(crate) denied: Denied,
     pub(crate) signals: Vec<(i32, Action)>,
     pub(crate) stop: Vec<StopStep>,
     pub(crate) exec_prefix: Vec<String>,
@@ -85,7 +92,10 @@ pub(crate) fn clamp(
         ));
     }
     let bounding = capabilities(&wishes.caps_add, &wishes.caps_drop, grants)?;
-    let (limits, pids_max) = wanted_limits(&wishes.limits, grants)?;
+    let limits = wanted_limits(&wishes.limits, grants)?;
+    let elsewhere = wishes.cgroups.into_iter().map(|wish| cgroup(wish, grants)).collect::<Result<_, _>>()?;
+    let ids = |ranges: Vec<wit::IdRange>| Ids::of(ranges.into_iter().map(|range| (range.first, range.last)));
+    let denied = Denied { uids: ids(wishes.deny_uids), gids: ids(wishes.deny_gids) };
     if let Some(dir) = plan.work_dir.as_deref().filter(|dir| !dir.starts_with('/') || dir.contains('\0')) {
         return Err(format!("the plan's work-dir {dir:?} is no absolute path"));
     }
@@ -104,7 +114,9 @@ pub(crate) fn clamp(
         init: wishes.init && private_pid,
         bounding,
         limits,
-        pids_max,
+        asked_limits: wishes.limits.into_iter().map(|limit| (limit.name, limit.value)).collect(),
+        elsewhere,
+        denied,
         signals: plan.signals.into_iter().map(rule).collect::<Result<_, _>>()?,
         stop: plan.stop.into_iter().map(stop_step).collect::<Result<_, _>>()?,
         exec_prefix: plan.exec_prefix,
@@ -155,25 +167,43 @@ fn capabilities(add: &[String], drop: &[String], grants: &Grants) -> Result<Caps
     Ok(Caps((Caps::nomad().0 & !dropped.0) | wanted.0))
 }
 
-type Limits = (Vec<(u32, u64, u64)>, Option<u64>);
-
-fn wanted_limits(wishes: &[wit::Limit], grants: &Grants) -> Result<Limits, String> {
-    let (mut processes, mut pids) = (Vec::new(), None);
+fn wanted_limits(wishes: &[wit::Limit], grants: &Grants) -> Result<yurt_task::Limits, String> {
+    let mut wanted = yurt_task::Limits::default();
     for wit::Limit { name, value } in wishes {
-        let kind = limits::kind(name)
-            .ok_or_else(|| format!("the plan's wishes.limits: {name:?} is no limit that can be set"))?;
-        if !grants.limits.contains(name) {
+        if !limits::is_known(name) {
+            return Err(format!("the plan's wishes.limits: {name:?} is no limit that can be set"));
+        }
+        if !grants.limits.contains(name) && !limits::needs_no_grant(name, value) {
             return Err(refused("wishes.limits", &format!("{name} = {value}"), "yurt.grants.limits does not name it"));
         }
-        let (soft, hard) = limits::value(value).ok_or_else(|| {
-            format!("the plan's wishes.limits: {name} = {value:?} is neither a number, nor soft:hard, nor unlimited")
-        })?;
-        match kind {
-            Kind::Process(number) => processes.push((number, soft, hard)),
-            Kind::Pids => pids = Some(hard),
-        }
+        limits::add(&mut wanted, name, value)
+            .map_err(|why| format!("the plan's wishes.limits: {name} = {value:?} is {why}"))?;
     }
-    Ok((processes, pids))
+    Ok(wanted)
+}
+
+/// A path from where control groups are mounted; an absolute one on the host leads there, too.
+fn cgroup(wish: wit::CgroupWish, grants: &Grants) -> Result<yurt_task::Elsewhere, String> {
+    const MOUNT: &str = "/sys/fs/cgroup";
+    let wit::CgroupWish { controller, path } = wish;
+    let within = path.strip_prefix(MOUNT).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    let within = match (&controller, within) {
+        (Some(controller), Some(rest)) => {
+            rest.strip_prefix(&format!("/{controller}")).filter(|rest| rest.starts_with('/')).unwrap_or(rest)
+        }
+        (None, Some(rest)) => rest,
+        (_, None) => &path,
+    };
+    let parts: Vec<&str> = within.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.contains(&"..") || path.contains('\0') {
+        return Err(format!("the plan's wishes.cgroups: {path:?} is no path without .."));
+    }
+    let within = parts.join("/");
+    if !grants.cgroups.iter().any(|pattern| glob::matches(pattern, &format!("/{within}"))) {
+        let what = format!("the control group /{within}");
+        return Err(refused("wishes.cgroups", &what, "yurt.grants.cgroups does not name it"));
+    }
+    Ok(yurt_task::Elsewhere { controller, path: within.into() })
 }
 
 fn variable(edit: wit::EnvEdit) -> Result<(String, Source), String> {

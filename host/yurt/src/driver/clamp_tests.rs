@@ -21,6 +21,9 @@ fn plan() -> wit::LaunchPlan {
             seccomp: None,
             read_only_root: false,
             mounts: Vec::new(),
+            cgroups: Vec::new(),
+            deny_uids: Vec::new(),
+            deny_gids: Vec::new(),
         },
         signals: Vec::new(),
         stop: Vec::new(),
@@ -60,6 +63,7 @@ fn never(change: impl Fn(&mut wit::LaunchPlan), words: &[&str]) {
         root_without_isolation: true,
         capabilities: Caps(u64::MAX),
         limits: limits::names().into_iter().map(str::to_owned).collect(),
+        cgroups: vec!["*".to_owned()],
         share: ["pid", "ipc", "uts"].map(str::to_owned).to_vec(),
         programs: Some(vec!["*".to_owned()]),
         files: vec!["*".to_owned()],
@@ -143,9 +147,51 @@ fn each_limit_needs_a_grant_by_its_name() {
         &["wishes.limits", "nofile = 1024:4096", "yurt.grants.limits"],
         |grants| grants.limits = vec!["nofile".to_owned(), "pids.max".to_owned()],
     );
-    assert_eq!((asked.limits, asked.pids_max), (vec![(7, 1024, 4096)], Some(100)));
+    let [nofile] = asked.limits.resources.as_slice() else { panic!("one limit of processes") };
+    assert_eq!((nofile.resource, nofile.soft, nofile.hard, asked.limits.pids_max), (7, 1024, 4096, Some(100)));
+    needs_a_grant(
+        |plan| plan.wishes.limits = vec![limit("oom_score_adj", "-10")],
+        &["wishes.limits", "oom_score_adj = -10", "yurt.grants.limits"],
+        |grants| grants.limits = vec!["oom_score_adj".to_owned()],
+    );
+    // To be the first to go harms nobody else.
+    let mut modest = plan();
+    modest.wishes.limits = vec![limit("oom_score_adj", "300")];
+    assert_eq!(clamped(modest, &grants()).unwrap().limits.oom_score_adj, 300);
     never(|plan| plan.wishes.limits = vec![limit("speed", "9")], &["wishes.limits", "speed"]);
     never(|plan| plan.wishes.limits = vec![limit("nofile", "many")], &["wishes.limits", "nofile", "many"]);
+}
+
+#[test]
+fn a_control_group_of_somebody_else_s_needs_a_grant_for_its_path() {
+    let wish = |controller: Option<&str>, path: &str| {
+        vec![wit::CgroupWish { controller: controller.map(str::to_owned), path: path.to_owned() }]
+    };
+    for (controller, path) in [
+        (None, "custom/a"),
+        (None, "/custom//./a/"),
+        (None, "/sys/fs/cgroup/custom/a"),
+        (Some("pids"), "custom/a"),
+        (Some("pids"), "/sys/fs/cgroup/pids/custom/a"),
+    ] {
+        let asked = needs_a_grant(
+            |plan| plan.wishes.cgroups = wish(controller, path),
+            &["wishes.cgroups", "the control group /custom/a", "yurt.grants.cgroups"],
+            |grants| grants.cgroups = vec!["/other".to_owned(), "/custom/*".to_owned()],
+        );
+        let want = yurt_task::Elsewhere { controller: controller.map(str::to_owned), path: "custom/a".into() };
+        assert_eq!(asked.elsewhere, [want], "{path}");
+    }
+    never(|plan| plan.wishes.cgroups = wish(None, "custom/../nomad.slice"), &["wishes.cgroups", ".."]);
+    never(|plan| plan.wishes.cgroups = wish(None, "a\0b"), &["wishes.cgroups"]);
+}
+
+#[test]
+fn ids_that_a_guest_denies_are_denied() {
+    let mut asking = plan();
+    asking.wishes.deny_uids = vec![wit::IdRange { first: 5, last: 9 }];
+    let denied = clamped(asking, &grants()).unwrap().denied;
+    assert!(denied.uids.has(5) && denied.uids.has(9) && !denied.uids.has(10) && !denied.gids.has(5));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use yurt_nomad::schema::{Spec, SpecError};
 use yurt_task::Seccomp;
 
 use super::caps::Caps;
+use super::ids::{Denied, Ids};
 use crate::host_config::{Common, duration_within, with_common};
 
 /// The block, evaluated. Every field has a default, so an absent block is the default one.
@@ -19,6 +20,10 @@ pub(crate) struct DriverConfig {
     pub(crate) isolation: Option<Isolation>,
     /// `None`: see [`DriverConfig::seccomp`].
     seccomp: Option<Seccomp>,
+    /// Ids that no task may have, whatever its guest says.
+    pub(crate) denied: Denied,
+    /// Variables that no task gets: globs.
+    pub(crate) env_deny: Vec<String>,
     /// What plans may ask for.
     pub(crate) grants: Grants,
 }
@@ -43,6 +48,8 @@ pub(crate) struct Grants {
     pub(crate) capabilities: Caps,
     /// Limits that a plan may set, by the kernel's name: `nofile`, `pids.max`.
     pub(crate) limits: Vec<String>,
+    /// Control groups that a task may be in instead of the agent's: globs for paths from where they are mounted.
+    pub(crate) cgroups: Vec<String>,
     /// Namespaces that a task may share with the host: `pid`, `ipc`, `uts`.
     pub(crate) share: Vec<String>,
     /// Programs that may be run to look at the node: globs for a file name, or for a whole path where they hold a slash. `None`:
@@ -59,6 +66,8 @@ impl Default for DriverConfig {
             fingerprint_period: Duration::from_secs(30),
             isolation: None,
             seccomp: None,
+            denied: Denied::default(),
+            env_deny: Vec::new(),
             grants: Grants {
                 users: vec!["nobody".to_owned()],
                 // As with Nomad's own drivers: a task sees the host's name.
@@ -99,11 +108,17 @@ impl DriverConfig {
                 return Err(format!("yurt.seccomp = {given:?}: must be \"default\" or \"none\""));
             }
         };
+        let ids = |key: &str| {
+            let given = text(key).unwrap_or_default();
+            Ids::parse(given).map_err(|why| format!("yurt.{key} = {given:?}: {why}"))
+        };
         Ok(DriverConfig {
             common: Common::from_json(block)?,
             fingerprint_period,
             isolation,
             seccomp,
+            denied: Denied { uids: ids("denied_uids")?, gids: ids("denied_gids")? },
+            env_deny: block.get("env_deny").and_then(Value::as_array).map(|list| texts(list)).unwrap_or_default(),
             grants: Grants::from_json(block.get("grants").unwrap_or(&Value::Null), default.grants)?,
         })
     }
@@ -126,6 +141,7 @@ impl Grants {
             capabilities: Caps::named(&list("capabilities").unwrap_or_default())
                 .map_err(|why| format!("yurt.grants.capabilities: {why}"))?,
             limits: list("limits").unwrap_or_default(),
+            cgroups: list("cgroups").unwrap_or_default(),
             share: list("share").unwrap_or(default.share),
             programs: list("programs"),
             files: list("files").unwrap_or(default.files),
@@ -167,9 +183,10 @@ mod tests {
         spec().unwrap();
         let config = DriverConfig::from_json(&json!({
             "log_level": "debug", "fingerprint_period": "1m", "isolation": "none", "seccomp": "default",
+            "denied_uids": "1-10,65534", "denied_gids": "0", "env_deny": ["AWS_*"],
             "grants": {
                 "users": ["www-data"], "root_without_isolation": true, "capabilities": ["net_admin"],
-                "limits": ["nofile", "pids.max"], "share": ["ipc"], "programs": ["/opt/*/bin/python3"], "files": []
+                "limits": ["nofile", "pids.max"], "cgroups": ["/custom/*"], "share": ["ipc"], "programs": ["/opt/*/bin/python3"], "files": []
             }
         }))
         .unwrap();
@@ -179,7 +196,10 @@ mod tests {
         );
         assert_eq!(config.isolation, Some(Isolation::None));
         assert_eq!(config.seccomp(Isolation::None), Seccomp::Default);
+        assert!(config.denied.uids.has(7) && config.denied.uids.has(65534) && config.denied.gids.has(0));
+        assert_eq!(config.env_deny, ["AWS_*"]);
         let grants = config.grants;
+        assert_eq!(grants.cgroups, ["/custom/*"]);
         assert_eq!((grants.users, grants.share), (vec!["www-data".to_owned()], vec!["ipc".to_owned()]));
         assert!(grants.root_without_isolation && grants.files.is_empty());
         assert_eq!(grants.capabilities, Caps::named(&["CAP_NET_ADMIN".to_owned()]).unwrap());
@@ -192,6 +212,8 @@ mod tests {
         for (block, words) in [
             (json!({"isolation": "jail"}), ["yurt.isolation", "jail", "chroot"]),
             (json!({"seccomp": "strict"}), ["yurt.seccomp", "strict", "none"]),
+            (json!({"denied_uids": "10-1"}), ["yurt.denied_uids", "10-1", "lower bound cannot be greater than upper"]),
+            (json!({"denied_gids": "1,x"}), ["yurt.denied_gids", "\"x\"", "range bound not valid"]),
             (json!({"log_level": "loud"}), ["yurt.log_level", "loud", "trace"]),
             (json!({"fingerprint_period": "0s"}), ["yurt.fingerprint_period", "0s", "1s"]),
             (json!({"grants": {"share": ["net"]}}), ["yurt.grants.share", "net", "uts"]),

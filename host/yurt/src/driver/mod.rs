@@ -8,6 +8,7 @@ pub(crate) mod devices;
 pub(crate) mod exec;
 pub(crate) mod fingerprint;
 mod glob;
+mod ids;
 mod limits;
 pub(crate) mod look;
 pub(crate) mod memo;

@@ -11,8 +11,7 @@ use yurt_guest::{DriverLogic, GuestError};
 use yurt_nomad::config::{from_msgpack, to_msgpack};
 use yurt_nomad::driver::{MemoryMax, NetworkMode, PluginError, StartError, TaskConfig, Topology};
 use yurt_task::{
-    Capabilities, Cgroup, Device, File, Identity, Launch, Limits, Mount, Namespaces, Propagation, ResourceLimit,
-    RootDirectory, Secret,
+    Capabilities, Cgroup, Device, File, Identity, Launch, Limits, Mount, Namespaces, Propagation, RootDirectory, Secret,
 };
 
 use super::clamp::{Clamped, Source, clamp};
@@ -221,7 +220,7 @@ fn launch(
     };
     Ok(Launch {
         id: task.id.clone(),
-        env: Secret(environment(task, &clamped, who.as_ref())),
+        env: Secret(environment(task, &clamped, who.as_ref(), &terms.block().env_deny)),
         argv: clamped.argv,
         work_dir,
         identity: who.map(|who| who.identity),
@@ -231,7 +230,8 @@ fn launch(
         stdout: task.stdout_path.clone().into(),
         stderr: task.stderr_path.clone().into(),
         cgroup: cgroup(task),
-        limits: limits(task, &clamped.limits, clamped.pids_max, terms.topology),
+        elsewhere: clamped.elsewhere,
+        limits: limits(task, clamped.limits, terms.topology),
         request: request_digest(task, config),
         memo: memo.to_bytes(),
     })
@@ -273,7 +273,10 @@ struct Who {
 async fn who(terms: &Terms<'_>, clamped: &Clamped) -> Result<Option<Who>, String> {
     if !rustix::process::geteuid().is_root() {
         // There is nothing to give away: the task is what the plugin is.
-        return Ok(None);
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let groups = rustix::process::getgroups().map_err(|why| format!("the plugin's own groups: {why}"))?;
+        let gids: Vec<u32> = groups.into_iter().map(|group| group.as_raw()).chain([gid]).collect();
+        return denied(terms, clamped, uid, &gids).map(|()| None);
     }
     let Some(wanted) = clamped.user.as_deref() else {
         return Err("neither the job nor its plan names a user for the task: set user in the task".to_owned());
@@ -286,6 +289,7 @@ async fn who(terms: &Terms<'_>, clamped: &Clamped) -> Result<Option<Who>, String
             "the task would run as {wanted} with the host's own files: yurt.grants.root_without_isolation does not allow it"
         ));
     }
+    denied(terms, clamped, user.uid, &[&[user.gid], user.groups.as_slice()].concat())?;
     Ok(Some(Who {
         identity: Identity {
             uid: user.uid,
@@ -299,10 +303,21 @@ async fn who(terms: &Terms<'_>, clamped: &Clamped) -> Result<Option<Who>, String
     }))
 }
 
-/// What the agent gives, without what the plan drops and with what it sets.
-fn environment(task: &TaskConfig, clamped: &Clamped, who: Option<&Who>) -> Vec<(String, String)> {
+/// The operator's word for all drivers, then that for this one.
+fn denied(terms: &Terms<'_>, clamped: &Clamped, uid: u32, gids: &[u32]) -> Result<(), String> {
+    let by_all = terms.block().denied.refusal(uid, gids, "the yurt block of the driver's configuration");
+    match by_all.or_else(|| clamped.denied.refusal(uid, gids, "the driver's configuration")) {
+        Some(why) => Err(why),
+        None => Ok(()),
+    }
+}
+
+/// What the agent gives, without what the plan drops and with what it sets, and nothing at all of what the operator denies.
+fn environment(task: &TaskConfig, clamped: &Clamped, who: Option<&Who>, deny: &[String]) -> Vec<(String, String)> {
     let mut env: BTreeMap<String, String> = task.env.0.clone();
-    env.retain(|name, _| !clamped.env_drop.iter().any(|pattern| glob::matches(pattern, name)));
+    let among = |patterns: &[String], name: &str| patterns.iter().any(|pattern| glob::matches(pattern, name));
+    // Before anything is made of them: a value is not to come back under another name.
+    env.retain(|name, _| !among(&clamped.env_drop, name) && !among(deny, name));
     if let Some(who) = who {
         env.insert("USER".to_owned(), who.name.clone());
         env.insert("LOGNAME".to_owned(), who.name.clone());
@@ -326,6 +341,7 @@ fn environment(task: &TaskConfig, clamped: &Clamped, who: Option<&Who>) -> Vec<(
             env.insert(name.clone(), value);
         }
     }
+    env.retain(|name, _| !among(deny, name));
     env.into_iter().collect()
 }
 
@@ -418,12 +434,8 @@ fn cgroup(task: &TaskConfig) -> Cgroup {
     Cgroup::V1 { name: PathBuf::from(format!("nomad/{}.{}", task.alloc_id, task.name)), cpuset }
 }
 
-fn limits(
-    task: &TaskConfig,
-    resources: &[(u32, u64, u64)],
-    pids_max: Option<u64>,
-    topology: Option<&Topology>,
-) -> Limits {
+/// What the agent says, beside what was asked for by name.
+fn limits(task: &TaskConfig, asked: Limits, topology: Option<&Topology>) -> Limits {
     let bytes = |mb: u64| Some(mb.saturating_mul(1 << 20)).filter(|bytes| *bytes > 0);
     let memory = &task.resources;
     let (memory_max, memory_low) = match memory.memory_max {
@@ -437,9 +449,7 @@ fn limits(
         memory_low,
         cpu_shares: shares(task.resources.linux.cpu_shares, topology),
         cpuset: (!cpuset.is_empty()).then(|| cpuset.clone()),
-        pids_max,
-        oom_score_adj: 0,
-        resources: resources.iter().map(|&(resource, soft, hard)| ResourceLimit { resource, soft, hard }).collect(),
+        ..asked
     }
 }
 

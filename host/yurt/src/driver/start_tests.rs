@@ -27,8 +27,10 @@ fn clamped() -> Clamped {
         private_uts: true,
         init: true,
         bounding: super::super::caps::Caps::nomad(),
-        limits: Vec::new(),
-        pids_max: None,
+        limits: Limits::default(),
+        asked_limits: Vec::new(),
+        elsewhere: Vec::new(),
+        denied: Default::default(),
         signals: Vec::new(),
         stop: Vec::new(),
         exec_prefix: Vec::new(),
@@ -69,12 +71,12 @@ fn the_same_request_is_known_again_and_any_other_is_not() {
 
 #[test]
 fn the_task_has_the_names_of_its_user_unless_the_job_says_otherwise() {
-    let env = environment(&task(), &clamped(), Some(&alice()));
+    let env = environment(&task(), &clamped(), Some(&alice()), &[]);
     assert_eq!((value(&env, "USER"), value(&env, "LOGNAME")), (Some("alice"), Some("alice")));
     assert_eq!(value(&env, "HOME"), Some("/job/home"));
     let mut inherited = task();
     inherited.env.0.insert("HOME".into(), std::env::var("HOME").unwrap_or_default());
-    assert_eq!(value(&environment(&inherited, &clamped(), Some(&alice())), "HOME"), Some("/home/alice"));
+    assert_eq!(value(&environment(&inherited, &clamped(), Some(&alice()), &[]), "HOME"), Some("/home/alice"));
 }
 
 #[test]
@@ -89,10 +91,24 @@ fn a_plan_drops_sets_and_copies_variables_and_a_path_is_always_there() {
         ],
         ..clamped()
     };
-    let env = environment(&task(), &edited, None);
+    let env = environment(&task(), &edited, None, &[]);
     assert_eq!((value(&env, "LD_PRELOAD"), value(&env, "NOTHING")), (None, None));
     assert_eq!((value(&env, "PYTHONUNBUFFERED"), value(&env, "PASSWORD")), (Some("1"), Some("s3cret")));
     assert!(value(&env, "PATH").unwrap().starts_with("/venv/bin:/usr/local/sbin:"));
+}
+
+#[test]
+fn what_the_operator_denies_is_in_no_environment_under_any_name() {
+    let edited = Clamped {
+        env: vec![
+            ("COPY".into(), Source::SameAs("TOKEN".into())),
+            ("TOKEN_2".into(), Source::Text("of the plan".into())),
+        ],
+        ..clamped()
+    };
+    let env = environment(&task(), &edited, Some(&alice()), &["TOKEN*".into(), "USER".into()]);
+    let names: Vec<&str> = env.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["HOME", "LD_PRELOAD", "LOGNAME", "PATH"]);
 }
 
 #[test]
@@ -115,7 +131,7 @@ fn name_servers_are_the_job_s_and_the_hosts_file_has_the_network_s_name() {
 fn memory_is_what_is_kept_or_up_to_the_most_or_without_a_limit() {
     let with = |memory_max| {
         let resources = Resources { memory_mb: 128, memory_max, ..Resources::default() };
-        let limits = limits(&TaskConfig { resources, ..task() }, &[], None, None);
+        let limits = limits(&TaskConfig { resources, ..task() }, Limits::default(), None);
         (limits.memory_max, limits.memory_low)
     };
     let mb = |mb: u64| Some(mb << 20);

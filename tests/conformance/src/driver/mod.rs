@@ -2,7 +2,7 @@
 //! and after it a look for what is left.
 //!
 //! The same rows are for any driver. [`Subject`] says which one is under test: the python driver of this workspace in both of its
-//! modes, with `YURT_DRIVER_FLAVOUR=yurt_exec` its exec driver, or with `YURT_DRIVER` (a file) and `YURT_DRIVER_FLAVOUR` (`python`, `raw_exec`,
+//! modes, with `YURT_DRIVER_FLAVOUR=yurt_exec` its exec driver, with `yurt_raw_exec` its raw_exec driver, or with `YURT_DRIVER` (a file) and `YURT_DRIVER_FLAVOUR` (`python`, `raw_exec`,
 //! `exec`) another binary, such as Nomad's own drivers, which `tests/agent/build.sh drivers` builds.
 
 mod cgroup;
@@ -22,7 +22,7 @@ pub use logs::Log;
 pub use node::{Node, refused};
 pub use processes::{children, exists, namespace, status_field};
 pub(crate) use row::{EXCUSES, excuse};
-pub use row::{each, in_a_root, in_the_hosts_files, of_python, of_yurt, of_yurt_exec};
+pub use row::{each, in_a_root, in_the_hosts_files, of_python, of_yurt, of_yurt_exec, of_yurt_raw_exec};
 pub use script::put_program;
 pub use site::{Request, Site};
 pub use subject::{Flavour, Isolation, Program, Subject, quoted};

@@ -46,6 +46,12 @@ pub async fn of_yurt_exec(row: &str, body: impl AsyncFn(&mut Node)) {
     run(row, only, body).await;
 }
 
+/// About what jobs and operators say to the raw_exec guest.
+pub async fn of_yurt_raw_exec(row: &str, body: impl AsyncFn(&mut Node)) {
+    let why = "it is said in the raw_exec guest's words";
+    run(row, |subject| (subject.flavour != Flavour::YurtRawExec).then_some(why), body).await;
+}
+
 async fn run<'a>(row: &str, not_for: impl Fn(Subject) -> Option<&'a str>, body: impl AsyncFn(&mut Node)) {
     if !rustix::process::geteuid().is_root() {
         assert!(std::env::var("CI").as_deref() != Ok("true"), "the rows of the task driver need root");

@@ -10,6 +10,8 @@ pub enum Flavour {
     Python,
     /// Yurt with its exec guest.
     YurtExec,
+    /// Yurt with its raw_exec guest.
+    YurtRawExec,
     /// Nomad's.
     RawExec,
     /// Nomad's.
@@ -41,6 +43,7 @@ impl fmt::Display for Subject {
             (Flavour::Python, Isolation::None) => "python, isolation none",
             (Flavour::YurtExec, Isolation::Chroot) => "yurt-exec",
             (Flavour::YurtExec, Isolation::None) => "yurt-exec, isolation none",
+            (Flavour::YurtRawExec, _) => "yurt-raw-exec",
             (Flavour::RawExec, _) => "raw_exec",
             (Flavour::Exec, _) => "exec",
         })
@@ -52,7 +55,7 @@ impl Subject {
     pub fn of(flavour: Flavour) -> Vec<Subject> {
         let isolations: &[Isolation] = match flavour {
             Flavour::Python | Flavour::YurtExec => &[Isolation::Chroot, Isolation::None],
-            Flavour::RawExec => &[Isolation::None],
+            Flavour::RawExec | Flavour::YurtRawExec => &[Isolation::None],
             Flavour::Exec => &[Isolation::Chroot],
         };
         isolations.iter().map(|isolation| Subject { flavour, isolation: *isolation }).collect()
@@ -72,7 +75,7 @@ impl Subject {
     pub fn plugin_config(self) -> &'static str {
         match (self.flavour, self.isolation) {
             (Flavour::Python | Flavour::YurtExec, Isolation::None) => "yurt { isolation = \"none\" }",
-            (Flavour::RawExec, _) => "enabled = true",
+            (Flavour::RawExec | Flavour::YurtRawExec, _) => "enabled = true",
             _ => "",
         }
     }
@@ -100,10 +103,13 @@ impl Flavour {
         match std::env::var("YURT_DRIVER_FLAVOUR").as_deref() {
             Err(_) | Ok("python") => Flavour::Python,
             Ok("yurt_exec") => Flavour::YurtExec,
+            Ok("yurt_raw_exec") => Flavour::YurtRawExec,
             Ok("raw_exec") => Flavour::RawExec,
             Ok("exec") => Flavour::Exec,
             Ok(other) => {
-                panic!("YURT_DRIVER_FLAVOUR is {other:?}, and neither python nor yurt_exec nor raw_exec nor exec")
+                panic!(
+                    "YURT_DRIVER_FLAVOUR is {other:?}, and neither python, yurt_exec, yurt_raw_exec, raw_exec nor exec"
+                )
             }
         }
     }
@@ -113,6 +119,7 @@ impl Flavour {
         match self {
             Flavour::Python => "python",
             Flavour::YurtExec => "yurt-exec",
+            Flavour::YurtRawExec => "yurt-raw-exec",
             Flavour::RawExec => "raw_exec",
             Flavour::Exec => "exec",
         }
@@ -120,7 +127,7 @@ impl Flavour {
 
     /// A guest of this workspace, not a peer.
     pub fn is_yurt(self) -> bool {
-        matches!(self, Flavour::Python | Flavour::YurtExec)
+        matches!(self, Flavour::Python | Flavour::YurtExec | Flavour::YurtRawExec)
     }
 
     /// Its file in a plugin directory.

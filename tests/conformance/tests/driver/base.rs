@@ -42,7 +42,9 @@ async fn b03_a_configuration_is_read_and_nonsense_refused_without_harm() {
     each("B03", async |node| {
         let all = match node.subject.flavour {
             Flavour::Python => "yurt {\n  isolation = \"chroot\"\n  log_level = \"info\"\n}\n",
-            Flavour::RawExec => "enabled = true\ndenied_host_uids = \"60000-60001\"\ndenied_envvars = [\"A*\", \"B\"]",
+            Flavour::RawExec | Flavour::YurtRawExec => {
+                "enabled = true\ndenied_host_uids = \"60000-60001\"\ndenied_envvars = [\"A*\", \"B\"]"
+            }
             Flavour::Exec | Flavour::YurtExec => {
                 "no_pivot_root = false\ndefault_pid_mode = \"private\"\nallow_caps = [\"chown\", \"kill\"]"
             }
@@ -84,7 +86,7 @@ async fn b05_a_second_configuration_replaces_the_first() {
                 assert_eq!(isolation(node, "yurt { isolation = \"none\" }").await, FsIsolation::None);
                 assert_eq!(isolation(node, "").await, FsIsolation::Chroot);
             }
-            Flavour::RawExec => {
+            Flavour::RawExec | Flavour::YurtRawExec => {
                 node.configure("enabled = false").await.unwrap();
                 let first = soon(soon(node.driver.fingerprint()).await.unwrap().next()).await.unwrap();
                 assert_eq!(first.health, Health::Undetected { reason: "disabled".into() });

@@ -9,6 +9,7 @@ mod base;
 mod capabilities;
 mod chaos;
 mod config;
+mod denied;
 mod destroy;
 mod exec;
 mod fingerprint;
@@ -29,6 +30,7 @@ mod stats;
 mod stop;
 mod wait;
 mod yurt_exec;
+mod yurt_raw_exec;
 
 #[allow(dead_code)]
 #[path = "../../../../host/guest/tests/guests/make.rs"]

@@ -1,15 +1,15 @@
-//! Where a command is, in the order of Nomad's exec: in the task's `local`, in its directory, in the path. An absolute one is taken as it
-//! is said, since what a volume holds can only be seen once it is mounted.
+//! Where a job's `command` is, in the order of Nomad's exec drivers: in the task's `local`, in its directory, in the path. An absolute one is
+//! taken as it is said, since what a volume holds can only be seen once it is mounted.
 
-use yurt_sdk::driver::{Findings, PathKind, PlanError, Probe, TaskView};
+use crate::driver::{Findings, PathKind, PlanError, Probe, TaskView};
 
 /// What [`found`] goes by.
-pub(crate) fn looks(command: &str, view: &TaskView) -> Vec<Probe> {
+pub fn looks(command: &str, view: &TaskView) -> Vec<Probe> {
     places(command, view).iter().map(|(id, path)| Probe::stat(id, path)).collect()
 }
 
 /// The program to start; none: it takes a look first.
-pub(crate) fn found(command: &str, view: &TaskView, findings: Findings<'_>) -> Result<Option<String>, PlanError> {
+pub fn found(command: &str, view: &TaskView, findings: Findings<'_>) -> Result<Option<String>, PlanError> {
     if command.starts_with('/') {
         return Ok(Some(command.into()));
     }
