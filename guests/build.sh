@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the embedded guests as components: guests/build.sh [OUT] → OUT/usb.wasm, OUT/python.wasm, OUT/exec.wasm, OUT/raw-exec.wasm, OUT/java.wasm (default: guests/target/components).
+# Builds the embedded guests as components: guests/build.sh [OUT] → OUT/usb.wasm, OUT/python.wasm, OUT/exec.wasm, OUT/raw-exec.wasm, OUT/java.wasm,
+# OUT/wasi.wasm (default: guests/target/components).
 #
 # The build script of host/yurt runs this, too; packagers run it once and hand the folder over as YURT_GUESTS_DIR.
 # YURT_GUESTS_TARGET: the folder for cargo's intermediate files (default: guests/target). Network: as cargo is told to (CARGO_NET_OFFLINE).
@@ -23,10 +24,10 @@ unset RUSTFLAGS
 
 cd "$here" # for .cargo/config.toml: the linker that makes components
 CARGO_ENCODED_RUSTFLAGS=$flags "${CARGO:-cargo}" build --release --locked --target "$target" --target-dir "$target_dir" \
-    -p yurt-usb-guest -p yurt-python-guest -p yurt-exec-guest -p yurt-raw-exec-guest -p yurt-java-guest
+    -p yurt-usb-guest -p yurt-python-guest -p yurt-exec-guest -p yurt-raw-exec-guest -p yurt-java-guest -p yurt-wasi-guest
 
 # Renamed into place: somebody may be reading the old one.
-for guest in usb python exec raw-exec java; do
+for guest in usb python exec raw-exec java wasi; do
     cp "$target_dir/$target/release/yurt_$(echo "$guest" | tr - _)_guest.wasm" "$out/$guest.wasm.new"
     if cmp -s "$out/$guest.wasm.new" "$out/$guest.wasm"; then
         rm "$out/$guest.wasm.new"

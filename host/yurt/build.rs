@@ -1,5 +1,5 @@
 //! Embeds the default guests: `YURT_GUEST_USB` names the component `usb` for `include_bytes!`, and so do `YURT_GUEST_PYTHON`,
-//! `YURT_GUEST_EXEC`, `YURT_GUEST_RAW_EXEC` and `YURT_GUEST_JAVA` theirs.
+//! `YURT_GUEST_EXEC`, `YURT_GUEST_RAW_EXEC`, `YURT_GUEST_JAVA` and `YURT_GUEST_WASI` theirs.
 //!
 //! Built here by `guests/build.sh` (another target, another profile, a target folder of its own beside the outer one), or taken from the folder that `YURT_GUESTS_DIR` names.
 
@@ -12,7 +12,7 @@ mod nested_cargo;
 use nested_cargo::{forget_the_outer_build, target_folder};
 
 /// Components that `guests/build.sh` makes, by the names of their files and of their sources' folders.
-const GUESTS: [&str; 5] = ["usb", "python", "exec", "raw-exec", "java"];
+const GUESTS: [&str; 6] = ["usb", "python", "exec", "raw-exec", "java", "wasi"];
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");

@@ -4,12 +4,12 @@
 //! directory of ours, 0700, files of ours, and a digest over guest, engine and content in the file's own name, checked on the open file
 //! before it is mapped. Whoever can forge that already is us. A damaged entry is deleted and made again.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read as _, Write as _};
 use std::num::NonZero;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
@@ -36,6 +36,8 @@ const THREADS: usize = 4;
 pub(crate) struct Cache {
     dir: Option<PathBuf>,
     engine: String,
+    /// Of its files. Who may not search the directory still reads a file that was handed over open.
+    mode: u32,
     complained: AtomicBool,
 }
 
@@ -45,11 +47,26 @@ impl Cache {
         let mut hash = Digesting(Sha256::new_with_prefix(FORM));
         engine.precompile_compatibility_hash().hash(&mut hash);
         let engine = hex(&hash.0.finalize());
-        Cache { dir, engine: engine.get(..16).unwrap_or_default().to_owned(), complained: AtomicBool::new(false) }
+        let engine = engine.get(..16).unwrap_or_default().to_owned();
+        Cache { dir, engine, mode: 0o600, complained: AtomicBool::new(false) }
+    }
+
+    /// Of files that others open anew by a descriptor that they were given: a mapping takes that.
+    pub(crate) fn to_hand_over(self) -> Cache {
+        Cache { mode: 0o644, ..self }
     }
 
     /// The compiled form of the guest with this digest, if it is there and sound.
     pub(crate) fn load(&self, engine: &Engine, digest: &str) -> Option<Component> {
+        self.found(digest, |file| map(engine, &file))
+    }
+
+    /// The same for somebody else to map: open for reading.
+    pub(crate) fn file(&self, digest: &str) -> Option<File> {
+        self.found(digest, Ok)
+    }
+
+    fn found<T>(&self, digest: &str, take: impl FnOnce(File) -> Result<T, String>) -> Option<T> {
         let dir = self.dir.as_deref()?;
         if let Err(why) = ours(dir) {
             self.complain(&why);
@@ -57,8 +74,8 @@ impl Cache {
         }
         let prefix = self.prefix(digest);
         let found = entries(dir).find(|path| name(path).is_some_and(|name| name.starts_with(&prefix)))?;
-        match self.open(engine, digest, &found) {
-            Ok(component) => Some(component),
+        match self.open(digest, &found).and_then(take) {
+            Ok(taken) => Some(taken),
             Err(why) => {
                 tracing::warn!(entry = %found.display(), "a damaged entry of the compiled-code cache is deleted and made again: {why}");
                 drop(fs::remove_file(&found));
@@ -67,15 +84,14 @@ impl Cache {
         }
     }
 
-    #[allow(unsafe_code)]
-    fn open(&self, engine: &Engine, digest: &str, path: &Path) -> Result<Component, String> {
+    fn open(&self, digest: &str, path: &Path) -> Result<File, String> {
         let file = OpenOptions::new()
             .read(true)
             .custom_flags(i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default())
             .open(path)
             .map_err(|why| why.to_string())?;
         let status = file.metadata().map_err(|why| why.to_string())?;
-        if !status.is_file() || status.uid() != me() || status.mode() & 0o077 != 0 {
+        if !status.is_file() || status.uid() != me() || status.mode() & 0o777 != self.mode {
             return Err("its owner or mode is not what we wrote".into());
         }
         let check = self.check(digest, &file, status.len()).map_err(|why| why.to_string())?;
@@ -84,12 +100,7 @@ impl Cache {
         }
         // Read as "last used" when the cache is trimmed.
         drop(file.set_modified(SystemTime::now()));
-        let open = format!("/proc/self/fd/{}", file.as_raw_fd());
-        // SAFETY: the bytes come from `store` below, hence from wasmtime's own serialisation: the file is ours, nobody else can write
-        // it or its directory, and its content has the digest under which we stored it for this very guest and engine. It is opened
-        // through the descriptor that was checked. Entries are only ever unlinked, never written in place or truncated, so the mapping
-        // stays what it is.
-        unsafe { Component::deserialize_file(engine, open) }.map_err(|why| format!("{why:#}"))
+        Ok(file)
     }
 
     /// Stores a compiled guest, and deletes what was not used for longest where the directory gets larger than `most` bytes.
@@ -127,8 +138,10 @@ impl Cache {
             .write(true)
             .create(true)
             .truncate(true)
-            .mode(0o600)
+            .mode(self.mode)
             .open(&partial)
+            // Whatever the umask is.
+            .and_then(|file| file.set_permissions(Permissions::from_mode(self.mode)).map(|()| file))
             // Machine code is not worth an fsync: after a crash the digest tells, and it is made again.
             .and_then(|mut file| file.write_all(bytes))
             .and_then(|()| fs::rename(&partial, &finished));
@@ -209,6 +222,17 @@ fn piece(content: &(impl Content + ?Sized), number: usize, buffer: &mut [u8]) ->
         left -= read;
     }
     Ok(sum.finalize())
+}
+
+/// A guest from an entry that was found sound.
+#[allow(unsafe_code)]
+fn map(engine: &Engine, entry: &File) -> Result<Component, String> {
+    let open = format!("/proc/self/fd/{}", entry.as_raw_fd());
+    // SAFETY: the bytes come from `Cache::store`, hence from wasmtime's own serialisation: the file is ours, nobody else can write
+    // it or its directory, and its content has the digest under which we stored it for this very guest and engine. It is opened
+    // through the descriptor that was checked. Entries are only ever unlinked, never written in place or truncated, so the mapping
+    // stays what it is.
+    unsafe { Component::deserialize_file(engine, open) }.map_err(|why| format!("{why:#}"))
 }
 
 /// A guest from code that was compiled a moment ago and lay nowhere since.
@@ -322,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_digest_does_not_depend_on_who_makes_it_and_changes_with_every_piece() {
-        let cache = Cache { dir: None, engine: "e".into(), complained: AtomicBool::new(false) };
+        let cache = Cache { dir: None, engine: "e".into(), mode: 0o600, complained: AtomicBool::new(false) };
         let mut content = vec![7_u8; usize::try_from(3 * PIECE).unwrap() + 5];
         let of = |content: &[u8]| cache.check("guest", content, content.len() as u64).unwrap();
         let whole = of(&content);

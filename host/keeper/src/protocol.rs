@@ -106,6 +106,10 @@ pub enum Carried {
     CgroupV2 = 7,
     /// One of its control groups, version 1.
     CgroupV1 = 8,
+    /// The program itself: executed instead of a file that the first argument names.
+    Program = 16,
+    /// What the program finds open, from descriptor 3 on, in order. Comes before the program.
+    Open = 17,
 }
 
 /// The task's view of the files.

@@ -44,6 +44,7 @@ async fn main() {
             }
             let launch = Launch {
                 id: format!("{isolated}/{seccomp:?}/{round}"),
+                program: None,
                 argv: ["sleep", "1000"].map(str::to_owned).into(),
                 env: Secret(vec![("PATH".into(), "/usr/bin:/bin".into())]),
                 work_dir: "/".into(),

@@ -1,7 +1,9 @@
 //! What a task is to be, in this room's terms. Whoever makes a [`Launch`] has already decided that all of it may be.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// A task to be started.
 #[derive(Debug, Clone)]
@@ -11,6 +13,8 @@ pub struct Launch {
     /// The program and its arguments. One without a slash is looked up in `PATH` of `env`, within the task's root; with a slash it is
     /// a path there, a relative one from `work_dir`.
     pub argv: Vec<String>,
+    /// Executed instead of looking `argv` up.
+    pub program: Option<Program>,
     /// The whole environment. Goes to the keeper and nowhere else.
     pub env: Secret,
     /// Absolute, within the task's root.
@@ -37,6 +41,15 @@ pub struct Launch {
     pub request: Vec<u8>,
     /// The caller's notes, kept with the task's state and given back by `Task::memo`. No secrets.
     pub memo: Vec<u8>,
+}
+
+/// A program that is open already: the task's user need not reach its file.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// What is executed, which takes that the user may. No script.
+    pub file: Arc<OwnedFd>,
+    /// What it finds open, from descriptor 3 on.
+    pub open: Vec<Arc<OwnedFd>>,
 }
 
 /// `NAME=value`, by name. Does not show its values when printed.

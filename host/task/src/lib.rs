@@ -39,7 +39,7 @@ pub use exit::Exit;
 pub use handle::Handle;
 pub use launch::{
     Capabilities, Cgroup, CpuMax, Device, DeviceRule, Elsewhere, File, Identity, IoMax, Isolation, Launch, Limits,
-    Mount, Namespaces, Propagation, ResourceLimit, RootDirectory, Seccomp, Secret,
+    Mount, Namespaces, Program, Propagation, ResourceLimit, RootDirectory, Seccomp, Secret,
 };
 pub use open_files::raise_open_files;
 pub use probe::{PROBE_ID, Probe, ProbeError, Probed};

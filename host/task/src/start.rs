@@ -142,6 +142,13 @@ impl Begun {
             let fd = entry.as_fd().try_clone_to_owned().map_err(|e| io_step("opening the task's entry", "", &e))?;
             self.with.push((Carried::Entry, fd));
         }
+        if let Some(program) = &launch.program {
+            let open = program.open.iter().map(|file| (Carried::Open, file));
+            for (kind, file) in open.chain([(Carried::Program, &program.file)]) {
+                let file = file.try_clone().map_err(|e| io_step("handing over the program", "", &e))?;
+                self.with.push((kind, file));
+            }
+        }
         let Room { image, dir, .. } = &*self.room;
         self.keeper = Some(spawn::keeper(image, dir.as_fd(), socket, &self.directories)?);
         self.record = record;

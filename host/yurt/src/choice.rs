@@ -42,6 +42,7 @@ const BUILT_IN: &[BuiltIn] = &[
         component: include_bytes!(env!("YURT_GUEST_RAW_EXEC")),
     },
     BuiltIn { name: "java", file_names: &["yurt-java"], component: include_bytes!(env!("YURT_GUEST_JAVA")) },
+    BuiltIn { name: "wasi", file_names: &["wasi", "yurt-wasi"], component: include_bytes!(env!("YURT_GUEST_WASI")) },
 ];
 
 /// How this process was called.

@@ -21,6 +21,7 @@ use yurt_nomad::schema::Spec;
 use yurt_task::{Handle, Task, Tasks};
 
 use crate::choice::Driver;
+use crate::driver::component;
 use crate::driver::config::{self, DriverConfig, Isolation};
 use crate::driver::devices;
 use crate::driver::exec::{self, exit};
@@ -254,7 +255,13 @@ impl DriverPlugin {
             let same = Arc::ptr_eq(&now.serving.guest, &looked.turn.serving.guest);
             let turn = if same { &now } else { &looked.turn };
             let serving = &turn.serving;
-            let terms = Terms { side: &self.side, serving, findings: &looked.findings, topology: topology.as_ref() };
+            let terms = Terms {
+                side: &self.side,
+                serving,
+                findings: &looked.findings,
+                topology: topology.as_ref(),
+                runtime: &self.begun.runtime,
+            };
             match start::plan(&terms, task, config).await {
                 Ok(planned) => return Ok(planned),
                 Err(Failure::Start(why)) => return Err(why),
@@ -494,6 +501,9 @@ impl TaskDriver for DriverPlugin {
                 "the task has ended: {} was not sent",
                 signals::name(number)
             )));
+        }
+        if running.memo.component {
+            component::takes(number).map_err(PluginError::failed_precondition)?;
         }
         stop::act(&running.task, &running.memo, &running.memo.action(number), KILL).await
     }

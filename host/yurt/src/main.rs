@@ -1,6 +1,6 @@
 //! Yurt: one binary that is a Nomad plugin under Nomad's magic cookie and a command line without it.
 //!
-//! The rooms (`yurt_go_plugin`, `yurt_nomad`, `yurt_guest`, `yurt_usb`, `yurt_task`) do not know each other; they are wired here:
+//! The rooms (`yurt_go_plugin`, `yurt_nomad`, `yurt_guest`, `yurt_usb`, `yurt_task`, `yurt_component`) do not know each other; they are wired here:
 //! `device_plugin.rs` and `driver_plugin.rs` with their neighbours for the plugins, `cli/` for people, `convert.rs` where types cross a wall.
 
 mod check;
@@ -44,6 +44,10 @@ static MEMORY: MiMalloc = MiMalloc;
 fn main() -> ExitCode {
     // Before anything of this process is touched: it may have been started to compile a guest, within bounds of its own.
     if let Some(status) = yurt_guest::take_over() {
+        return status;
+    }
+    // Or to be a task that is a component.
+    if let Some(status) = yurt_component::take_over() {
         return status;
     }
     match invocation(&yurt_nomad::HANDSHAKE) {

@@ -24,7 +24,7 @@ impl<'a> Words<'a> {
         let (interpreter, text) = (quoted(self.interpreter), quoted(self.text));
         Program::config(match flavour {
             Flavour::Python => format!("interpreter = {interpreter}\ncode = {text}\n"),
-            Flavour::YurtExec | Flavour::RawExec | Flavour::Exec => {
+            Flavour::YurtExec | Flavour::YurtRawExec | Flavour::YurtWasi | Flavour::RawExec | Flavour::Exec => {
                 format!("command = {interpreter}\nargs = [\"-c\", {text}]\n")
             }
         })

@@ -46,7 +46,10 @@ pub(crate) fn give_up(report: &OwnedFd, Failure(failed): Failure) -> ! {
 /// The clone's child. `report` closes when the task's program runs; `link` is init's way to the keeper.
 pub(crate) fn run(plan: &Plan, born_there: bool, report: &OwnedFd, link: OwnedFd) -> ! {
     let failure = match get_ready(plan, born_there, report, link) {
-        Ok(()) => execute(&plan.start.argv, &plan.start.env),
+        Ok(()) => match &plan.program {
+            None => execute(&plan.start.argv, &plan.start.env),
+            Some(program) => execute_open(plan, program, report),
+        },
         Err(failure) => failure,
     };
     give_up(report, failure)
@@ -207,11 +210,39 @@ pub(crate) fn unreadable() -> rustix::io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
+/// Becomes a program that came open, with what came open for it. Comes back only with the reason why not.
+fn execute_open(plan: &Plan, program: &OwnedFd, report: &OwnedFd) -> Failure {
+    const WHAT: &str = "a program that came open";
+    let (Some(argv), Some(env)) = (strings(&plan.start.argv), strings(&plan.start.env)) else {
+        return Failure::new(Step::Execute, "an argument or a variable holds a NUL");
+    };
+    let places: Vec<_> = (3..).zip(&plan.open).collect();
+    let end = places.last().map_or(3, |(number, _)| number + 1);
+    // All of it came in one record, after more than the places are low: nothing that is still needed stands in one.
+    let in_the_way = places.iter().any(|(number, file)| file.as_raw_fd() < *number)
+        || [program, report].into_iter().any(|needed| needed.as_raw_fd() < end);
+    if in_the_way {
+        return Failure::new(Step::Execute, "descriptors of the start stand where the program's belong");
+    }
+    for (number, file) in places {
+        if let Err(failure) = sys::put_at(file.as_fd(), number).during(Step::Execute, number) {
+            return failure;
+        }
+    }
+    Failure(Failed {
+        step: Step::Execute.number(),
+        errno: sys::execute_open(program.as_fd(), &argv, &env).raw_os_error(),
+        detail: WHAT.to_owned(),
+    })
+}
+
+fn strings(words: &[Vec<u8>]) -> Option<Vec<CString>> {
+    words.iter().map(|word| CString::new(word.as_slice()).ok()).collect()
+}
+
 /// Becomes the program, which is looked up in `PATH` unless it is a path. Comes back only with the reason why not.
 pub(crate) fn execute(argv: &[Vec<u8>], env: &[Vec<u8>]) -> Failure {
-    let strings =
-        |words: &[Vec<u8>]| words.iter().map(|word| CString::new(word.as_slice())).collect::<Result<Vec<_>, _>>();
-    let (Ok(argv), Ok(env)) = (strings(argv), strings(env)) else {
+    let (Some(argv), Some(env)) = (strings(argv), strings(env)) else {
         return Failure::new(Step::Execute, "an argument or a variable holds a NUL");
     };
     let Some(program) = argv.first() else { return Failure::new(Step::Execute, "there is no program") };

@@ -28,6 +28,10 @@ pub(crate) struct Plan {
     pub(crate) root: Option<OwnedFd>,
     pub(crate) network: Option<OwnedFd>,
     pub(crate) groups: Groups,
+    /// Executed instead of what the first argument names.
+    pub(crate) program: Option<OwnedFd>,
+    /// What it finds open.
+    pub(crate) open: Vec<OwnedFd>,
 }
 
 impl Plan {
@@ -51,6 +55,8 @@ impl Plan {
         checked(&start)?;
         let (entry, stdout, stderr) = (take(Carried::Entry), take(Carried::Stdout), take(Carried::Stderr));
         let (root, network) = (take(Carried::Root), take(Carried::Network));
+        let program = take(Carried::Program);
+        let open = std::iter::from_fn(|| take(Carried::Open)).collect();
         let isolated = start.isolation() == Isolation::Chroot;
         if isolated && root.is_none() {
             return Err(lacking("the root directory"));
@@ -61,6 +67,8 @@ impl Plan {
             streams: Some(stdout.zip(stderr).ok_or_else(|| lacking("the standard streams"))?),
             root: root.filter(|_| isolated),
             network,
+            program,
+            open,
             groups: groups(&start, given),
             start,
         })
@@ -76,7 +84,7 @@ impl Plan {
         let start = &mut self.start;
         (start.argv, start.mounts, start.devices, start.files) = Default::default();
         (start.request, start.memo, start.carried) = Default::default();
-        (self.streams, self.root) = (None, None);
+        (self.streams, self.root, self.program, self.open) = (None, None, None, Vec::new());
     }
 }
 

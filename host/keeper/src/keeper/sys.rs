@@ -118,7 +118,8 @@ pub(crate) fn put_at(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
         // SAFETY: changes a flag of a descriptor that is open.
         return check(unsafe { libc::fcntl(number, libc::F_SETFD, 0) });
     }
-    // SAFETY: nobody owns the descriptors 0 to 2, the only ones that are replaced.
+    // SAFETY: nobody owns the descriptors 0 to 2. What is replaced beyond is closed by nobody else, since the caller becomes another
+    // program or ends.
     check(unsafe { libc::dup2(fd.as_raw_fd(), number) })
 }
 
@@ -296,13 +297,25 @@ pub(crate) fn filter(program: &[u8]) -> io::Result<()> {
 
 /// Replaces this program. Comes back only with the reason why not.
 pub(crate) fn execute(path: &CStr, argv: &[CString], env: &[CString]) -> Errno {
-    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
-        strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
-    };
     let (argv, env) = (pointers(argv), pointers(env));
     // SAFETY: both lists end with a null pointer, and they and what they point to outlive the call.
     unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), env.as_ptr()) };
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::NOEXEC)
+}
+
+/// Replaces this program by the one in an open file. Comes back only with the reason why not.
+pub(crate) fn execute_open(program: BorrowedFd<'_>, argv: &[CString], env: &[CString]) -> Errno {
+    let (argv, env) = (pointers(argv), pointers(env));
+    // SAFETY: as in `execute`; the path is an empty one, which stands for the file itself.
+    unsafe {
+        let (argv, env) = (argv.as_ptr(), env.as_ptr());
+        libc::syscall(libc::SYS_execveat, program.as_raw_fd(), c"".as_ptr(), argv, env, libc::AT_EMPTY_PATH);
+    }
+    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::NOEXEC)
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
 /// Ends this process without running anything else of it.

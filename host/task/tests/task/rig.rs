@@ -112,6 +112,7 @@ impl Rig {
     pub(crate) fn launch(&self, argv: &[&str]) -> Launch {
         Launch {
             id: format!("{}/{}", self.name, NUMBER.fetch_add(1, Ordering::Relaxed)),
+            program: None,
             argv: argv.iter().map(|word| (*word).to_owned()).collect(),
             env: Secret(vec![
                 ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),

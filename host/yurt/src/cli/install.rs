@@ -78,7 +78,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// What the agent's configuration needs for a link of this name, beside which there may be a component.
 fn stanza(name: &str, component: bool) -> String {
     match choice::built_in(name, true) {
-        Some(Source::Embedded { name: "python" | "exec" | "java", .. }) => format!("plugin {name:?} {{}}"),
+        Some(Source::Embedded { name: "python" | "exec" | "java" | "wasi", .. }) => format!("plugin {name:?} {{}}"),
         Some(Source::Embedded { name: "raw-exec", .. }) => {
             format!("plugin {name:?} {{\n  config {{\n    enabled = true\n  }}\n}}")
         }

@@ -17,7 +17,10 @@ const NOTE_MAX: usize = 400;
 /// What is left of a plan when all of it is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Clamped {
+    /// Of a component: its path, and its arguments.
     pub(crate) argv: Vec<String>,
+    /// The program is a component.
+    pub(crate) component: Option<Component>,
     /// Set or replaced, in order.
     pub(crate) env: Vec<(String, Source)>,
     /// Globs.
@@ -46,6 +49,24 @@ pub(crate) struct Clamped {
     pub(crate) note: Option<String>,
 }
 
+/// A component that is the task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Component {
+    /// Absolute, on the host; in the task's own directories, as those that follow.
+    pub(crate) path: String,
+    pub(crate) directories: Vec<Directory>,
+    /// Labels of ports.
+    pub(crate) listen: Vec<String>,
+}
+
+/// A directory that a component gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Directory {
+    pub(crate) host_side: String,
+    pub(crate) guest_side: String,
+    pub(crate) read_only: bool,
+}
+
 /// Where a variable's value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -62,8 +83,9 @@ pub(crate) fn clamp(
     isolation: Isolation,
     job_user: Option<&str>,
 ) -> Result<Clamped, String> {
-    let wit::Program::Native(argv) = plan.program else {
-        return Err(refused("program", "a component as the task", "this release starts native programs only"));
+    let (argv, component) = match plan.program {
+        wit::Program::Native(argv) => (argv, None),
+        wit::Program::Component(run) => component(run, isolation)?,
     };
     command("program", &argv)?;
     if let Some(step) = plan.prepare.first() {
@@ -104,6 +126,7 @@ pub(crate) fn clamp(
     }
     Ok(Clamped {
         argv,
+        component,
         env: plan.env.into_iter().map(variable).collect::<Result<_, _>>()?,
         env_drop: plan.env_drop,
         work_dir: plan.work_dir,
@@ -128,6 +151,36 @@ pub(crate) fn clamp(
 /// `the plan's wishes.pid asks for …, which is not granted: …`
 fn refused(field: &str, what: &str, why: &str) -> String {
     format!("the plan's {field} asks for {what}, which is not granted: {why}")
+}
+
+/// Directories that come open at once with everything else.
+const DIRECTORIES_MAX: usize = 16;
+
+/// Its words, and what it gets. Where the paths lead is seen when they are opened.
+fn component(run: wit::ComponentRun, isolation: Isolation) -> Result<(Vec<String>, Option<Component>), String> {
+    if isolation != Isolation::None {
+        let why = "a component sees nothing of the host anyway, and what runs it would find nothing in another root: \
+                   leave yurt.isolation out, or set it to \"none\"";
+        return Err(refused("program", "a component in a root of its own", why));
+    }
+    let wit::ComponentRun { path, args, directories, listen } = run;
+    if directories.len() > DIRECTORIES_MAX {
+        return Err(format!(
+            "the plan's program has {} directories: at most {DIRECTORIES_MAX} are taken",
+            directories.len()
+        ));
+    }
+    let texts = directories.iter().flat_map(|one| [&one.host_side, &one.guest_side]).chain([&path]);
+    if let Some(text) = texts.into_iter().find(|text| !text.starts_with('/') || text.contains('\0')) {
+        return Err(format!("the plan's program: {text:?} is no absolute path"));
+    }
+    let directories = directories.into_iter().map(|wit::Directory { host_side, guest_side, read_only }| Directory {
+        host_side,
+        guest_side,
+        read_only,
+    });
+    let component = Component { path: path.clone(), directories: directories.collect(), listen };
+    Ok(([vec![path], args].concat(), Some(component)))
 }
 
 fn user(planned: Option<String>, grants: &Grants, job: Option<&str>) -> Result<Option<String>, String> {

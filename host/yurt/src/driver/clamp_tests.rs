@@ -196,7 +196,7 @@ fn ids_that_a_guest_denies_are_denied() {
 
 #[test]
 fn what_this_release_cannot_do_is_refused_by_name() {
-    never(|plan| plan.program = wit::Program::Component(component()), &["program", "component"]);
+    never(|plan| plan.program = wit::Program::Component(component()), &["program", "component", "yurt.isolation"]);
     never(|plan| plan.prepare = vec![wit::Step::MakeDir("/x".to_owned())], &["prepare", "directory"]);
     never(|plan| plan.wishes.seccomp = Some("strict".to_owned()), &["wishes.seccomp", "strict"]);
     never(|plan| plan.wishes.read_only_root = true, &["wishes.read-only-root"]);

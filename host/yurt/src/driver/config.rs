@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use yurt_component::Peers;
 use yurt_nomad::schema::{Spec, SpecError};
 use yurt_task::Seccomp;
 
@@ -57,6 +58,8 @@ pub(crate) struct Grants {
     pub(crate) programs: Option<Vec<String>>,
     /// Files that may be read to look at the node, globs for whole paths.
     pub(crate) files: Vec<String>,
+    /// What tasks that are components may call.
+    pub(crate) connect: Vec<Peers>,
 }
 
 impl Default for DriverConfig {
@@ -123,6 +126,11 @@ impl DriverConfig {
         })
     }
 
+    /// Whether tasks that are components are refused the system calls that none needs, too.
+    pub(crate) fn wall(&self) -> bool {
+        self.seccomp.unwrap_or(Seccomp::Default) != Seccomp::None
+    }
+
     /// Which system calls tasks are refused. Who sees the host's files may need what a root of its own has no use for.
     pub(crate) fn seccomp(&self, isolation: Isolation) -> Seccomp {
         self.seccomp.unwrap_or(match isolation {
@@ -145,6 +153,7 @@ impl Grants {
             share: list("share").unwrap_or(default.share),
             programs: list("programs"),
             files: list("files").unwrap_or(default.files),
+            connect: peers(&list("connect").unwrap_or_default())?,
         };
         if let Some(unknown) = grants.share.iter().find(|name| !["pid", "ipc", "uts"].contains(&name.as_str())) {
             return Err(format!("yurt.grants.share: {unknown:?} must be one of \"pid\", \"ipc\", \"uts\""));
@@ -157,6 +166,10 @@ impl Grants {
         }
         Ok(grants)
     }
+}
+
+fn peers(entries: &[String]) -> Result<Vec<Peers>, String> {
+    entries.iter().map(|entry| entry.parse().map_err(|why| format!("yurt.grants.connect: {why}"))).collect()
 }
 
 fn texts(entries: &[Value]) -> Vec<String> {
@@ -186,6 +199,7 @@ mod tests {
             "denied_uids": "1-10,65534", "denied_gids": "0", "env_deny": ["AWS_*"],
             "grants": {
                 "users": ["www-data"], "root_without_isolation": true, "capabilities": ["net_admin"],
+                "connect": ["10.0.0.0/8:443"],
                 "limits": ["nofile", "pids.max"], "cgroups": ["/custom/*"], "share": ["ipc"], "programs": ["/opt/*/bin/python3"], "files": []
             }
         }))
@@ -204,7 +218,7 @@ mod tests {
         assert!(grants.root_without_isolation && grants.files.is_empty());
         assert_eq!(grants.capabilities, Caps::named(&["CAP_NET_ADMIN".to_owned()]).unwrap());
         assert_eq!(grants.programs, Some(vec!["/opt/*/bin/python3".to_owned()]));
-        assert_eq!(grants.limits.len(), 2);
+        assert_eq!((grants.limits.len(), grants.connect.len()), (2, 1));
     }
 
     #[test]
@@ -216,6 +230,7 @@ mod tests {
             (json!({"denied_gids": "1,x"}), ["yurt.denied_gids", "\"x\"", "range bound not valid"]),
             (json!({"log_level": "loud"}), ["yurt.log_level", "loud", "trace"]),
             (json!({"fingerprint_period": "0s"}), ["yurt.fingerprint_period", "0s", "1s"]),
+            (json!({"grants": {"connect": ["example.org"]}}), ["yurt.grants.connect", "example.org", "10.0.0.0/8"]),
             (json!({"grants": {"share": ["net"]}}), ["yurt.grants.share", "net", "uts"]),
             (json!({"grants": {"limits": ["speed"]}}), ["yurt.grants.limits", "speed", "nofile"]),
             (json!({"grants": {"capabilities": ["fly"]}}), ["yurt.grants.capabilities", "fly", "capability"]),

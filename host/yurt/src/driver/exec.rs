@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use yurt_nomad::driver::{ExecInput, ExecOutput, ExecResult, ExitResult, OutputKind, PluginError};
 use yurt_task::{Command, ExecOptions, Task};
 
+use super::component::NO_COMMANDS;
 use super::memo::Memo;
 
 /// Most of what a command writes that is kept for one answer, in bytes: more would not fit into a message that everybody takes.
@@ -30,6 +31,9 @@ pub(crate) async fn run(
 }
 
 async fn begun(task: &Task, memo: &Memo, words: Vec<String>, tty: Option<(u16, u16)>) -> Result<Command, PluginError> {
+    if memo.component {
+        return Err(PluginError::failed_precondition(NO_COMMANDS));
+    }
     let argv = memo.exec_prefix.iter().cloned().chain(words).collect();
     let command = task.exec(ExecOptions { argv, env: Vec::new(), tty }).await;
     command.map_err(|why| PluginError::failed_precondition(why.to_string()))

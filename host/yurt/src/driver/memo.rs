@@ -26,6 +26,9 @@ pub(crate) struct Memo {
     /// Sentences for exit codes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) exit_notes: Vec<(i32, String)>,
+    /// The task is a component: no command runs in it, and signals only end it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) component: bool,
     /// Which devices it may open.
     #[serde(skip_serializing_if = "Devices::is_empty")]
     pub(crate) devices: Devices,

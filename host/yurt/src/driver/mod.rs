@@ -3,6 +3,7 @@
 
 mod caps;
 pub(crate) mod clamp;
+pub(crate) mod component;
 pub(crate) mod config;
 pub(crate) mod devices;
 pub(crate) mod exec;

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use yurt_guest::driver as wit;
-use yurt_guest::{DriverLogic, GuestError};
+use yurt_guest::{DriverLogic, GuestError, Runtime};
 use yurt_nomad::config::{from_msgpack, to_msgpack};
 use yurt_nomad::driver::{MemoryMax, NetworkMode, PluginError, StartError, TaskConfig, Topology};
 use yurt_task::{
-    Capabilities, Cgroup, Device, File, Identity, Launch, Limits, Mount, Namespaces, Propagation, RootDirectory, Secret,
+    Capabilities, Cgroup, Device, File, Identity, Launch, Limits, Mount, Namespaces, Propagation, RootDirectory,
+    Seccomp, Secret,
 };
 
 use super::clamp::{Clamped, Source, clamp};
@@ -19,7 +20,7 @@ use super::config::{DriverConfig, Isolation};
 use super::devices::Devices;
 use super::look::{PATH, Place};
 use super::memo::Memo;
-use super::{glob, view};
+use super::{component, glob, view};
 use crate::diagnostics::{located, refusal, sentence};
 use crate::driver_side::{DriverSide, Planned as Heard, Serving};
 use crate::guest_call::blocking;
@@ -31,6 +32,7 @@ pub(crate) struct Terms<'a> {
     /// What the node's probes found last.
     pub(crate) findings: &'a [wit::Finding],
     pub(crate) topology: Option<&'a Topology>,
+    pub(crate) runtime: &'a Runtime,
 }
 
 impl Terms<'_> {
@@ -131,12 +133,26 @@ pub(crate) async fn plan(terms: &Terms<'_>, task: &TaskConfig, config: &Value) -
         stop: clamped.stop.clone(),
         exec_prefix: clamped.exec_prefix.clone(),
         exit_notes: clamped.exit_notes.clone(),
+        component: clamped.component.is_some(),
     };
     let note = clamped.note.clone();
     let precondition = |why: String| StartError::from(PluginError::failed_precondition(why));
     plain(task).map_err(precondition)?;
     let who = who(terms, &clamped).await.map_err(precondition)?;
-    let launch = launch(terms, task, &config, clamped, who, &memo)?;
+    let component = component(terms, task, &clamped, who.as_ref()).await.map_err(precondition)?;
+    let mut launch = launch(terms, task, &config, clamped, who, &memo)?;
+    if let Some(ready) = component {
+        let (words, env) = ready.words(&launch.argv, std::mem::take(&mut launch.env.0));
+        let seccomp = if terms.block().wall() { Seccomp::Default } else { Seccomp::None };
+        launch = Launch {
+            argv: words,
+            env: Secret(env),
+            program: Some(ready.program),
+            seccomp,
+            work_dir: "/".to_owned(),
+            ..launch
+        };
+    }
     Ok(Planned { launch, note, warnings })
 }
 
@@ -222,6 +238,7 @@ fn launch(
         id: task.id.clone(),
         env: Secret(environment(task, &clamped, who.as_ref(), &terms.block().env_deny)),
         argv: clamped.argv,
+        program: None,
         work_dir,
         identity: who.map(|who| who.identity),
         seccomp: terms.block().seccomp(terms.isolation()),
@@ -235,6 +252,31 @@ fn launch(
         request: request_digest(task, config),
         memo: memo.to_bytes(),
     })
+}
+
+/// The component that is the task, if it is one: looked at, compiled, and what it gets opened.
+async fn component(
+    terms: &Terms<'_>,
+    task: &TaskConfig,
+    clamped: &Clamped,
+    who: Option<&Who>,
+) -> Result<Option<component::Ready>, String> {
+    let Some(component) = clamped.component.clone() else { return Ok(None) };
+    if !task.devices.is_empty() {
+        return Err("the task has devices, and a component cannot open any: run it by another driver".to_owned());
+    }
+    let wanted = component::Wanted {
+        network: component::network(task, &component.listen, &terms.block().grants)?,
+        component,
+        memory: limits(task, &clamped.limits, clamped.pids_max, terms.topology).memory_max,
+        wall: terms.block().wall(),
+        identity: who.map(|who| who.identity.clone()),
+        alloc_dir: task.alloc_dir.clone().into(),
+        task_dir: task_dir(task),
+    };
+    let runtime = terms.runtime.clone();
+    let ready = tokio::task::spawn_blocking(move || wanted.ready(&runtime)).await;
+    ready.map_err(|why| why.to_string())?.map(Some)
 }
 
 /// Longest id of a task, in bytes; agents' have about a hundred.

@@ -18,6 +18,7 @@ fn task() -> TaskConfig {
 fn clamped() -> Clamped {
     Clamped {
         argv: vec!["python3".into()],
+        component: None,
         env: Vec::new(),
         env_drop: Vec::new(),
         work_dir: None,

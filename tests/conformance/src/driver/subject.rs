@@ -12,6 +12,8 @@ pub enum Flavour {
     YurtExec,
     /// Yurt with its raw_exec guest.
     YurtRawExec,
+    /// Yurt with its WASI guest, whose tasks are no programs: it has tests of its own.
+    YurtWasi,
     /// Nomad's.
     RawExec,
     /// Nomad's.
@@ -44,6 +46,7 @@ impl fmt::Display for Subject {
             (Flavour::YurtExec, Isolation::Chroot) => "yurt-exec",
             (Flavour::YurtExec, Isolation::None) => "yurt-exec, isolation none",
             (Flavour::YurtRawExec, _) => "yurt-raw-exec",
+            (Flavour::YurtWasi, _) => "yurt-wasi",
             (Flavour::RawExec, _) => "raw_exec",
             (Flavour::Exec, _) => "exec",
         })
@@ -55,7 +58,7 @@ impl Subject {
     pub fn of(flavour: Flavour) -> Vec<Subject> {
         let isolations: &[Isolation] = match flavour {
             Flavour::Python | Flavour::YurtExec => &[Isolation::Chroot, Isolation::None],
-            Flavour::RawExec | Flavour::YurtRawExec => &[Isolation::None],
+            Flavour::RawExec | Flavour::YurtRawExec | Flavour::YurtWasi => &[Isolation::None],
             Flavour::Exec => &[Isolation::Chroot],
         };
         isolations.iter().map(|isolation| Subject { flavour, isolation: *isolation }).collect()
@@ -120,6 +123,7 @@ impl Flavour {
             Flavour::Python => "python",
             Flavour::YurtExec => "yurt-exec",
             Flavour::YurtRawExec => "yurt-raw-exec",
+            Flavour::YurtWasi => "yurt-wasi",
             Flavour::RawExec => "raw_exec",
             Flavour::Exec => "exec",
         }
@@ -127,7 +131,7 @@ impl Flavour {
 
     /// A guest of this workspace, not a peer.
     pub fn is_yurt(self) -> bool {
-        matches!(self, Flavour::Python | Flavour::YurtExec | Flavour::YurtRawExec)
+        matches!(self, Flavour::Python | Flavour::YurtExec | Flavour::YurtRawExec | Flavour::YurtWasi)
     }
 
     /// Its file in a plugin directory.

@@ -45,6 +45,7 @@ async fn b03_a_configuration_is_read_and_nonsense_refused_without_harm() {
             Flavour::RawExec | Flavour::YurtRawExec => {
                 "enabled = true\ndenied_host_uids = \"60000-60001\"\ndenied_envvars = [\"A*\", \"B\"]"
             }
+            Flavour::YurtWasi => unreachable!("its tasks are no programs"),
             Flavour::Exec | Flavour::YurtExec => {
                 "no_pivot_root = false\ndefault_pid_mode = \"private\"\nallow_caps = [\"chown\", \"kill\"]"
             }
@@ -78,6 +79,7 @@ async fn b04_a_copy_that_only_validates_starts_nothing() {
 async fn b05_a_second_configuration_replaces_the_first() {
     each("B05", async |node| {
         match node.subject.flavour {
+            Flavour::YurtWasi => unreachable!("its tasks are no programs"),
             Flavour::Python | Flavour::YurtExec => {
                 let isolation = async |node: &mut Node, config: &str| {
                     node.configure(config).await.unwrap();
