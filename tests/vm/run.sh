@@ -51,6 +51,7 @@ script() {
         usb) (arguments=(--ignored --test-threads=1 --nocapture "${arguments[@]}") && tests --package yurt-vm-usb) ;;
         nomad) nomad ;;
         reboot) reboot ;;
+        hostile) hostile ;;
         *) usage ;;
     esac
 }
@@ -65,6 +66,20 @@ reboot() {
     printf '%s\n' 'modprobe -a virtio_blk ext4 && mkdir /lasting && mount /dev/vda /lasting || exit 125' \
         'export YURT_LASTING=/lasting half=before' '[ ! -e /lasting/handles ] || half=after'
     (arguments=(--ignored --nocapture --exact HALF) && tests --package yurt-task --test task) | sed 's/ HALF/ "reboot::$half"/'
+}
+# What a hostile task tries, side by side with Nomad's own exec where Go can build that.
+hostile() {
+    local subject
+    for subject in python yurt_exec exec; do
+        if [ $subject = exec ]; then
+            command -v go >/dev/null || continue
+            "$here/../agent/build.sh" drivers >&2
+            echo "export YURT_DRIVER=$(printf %q "$(realpath "$here/../agent/bin/drivers")")"
+        fi
+        echo "export YURT_HOSTILE=1 YURT_DRIVER_FLAVOUR=$subject"
+        (arguments=(s42_ --nocapture --test-threads=1) && tests --package yurt-conformance --test driver) | sed '/^exit/d'
+    done
+    echo 'exit ${failed:-0}'
 }
 
 cases=() arguments=() program=''

@@ -64,6 +64,7 @@ fn never(change: impl Fn(&mut wit::LaunchPlan), words: &[&str]) {
         capabilities: Caps(u64::MAX),
         limits: limits::names().into_iter().map(str::to_owned).collect(),
         cgroups: vec!["*".to_owned()],
+        connect: Vec::new(),
         share: ["pid", "ipc", "uts"].map(str::to_owned).to_vec(),
         programs: Some(vec!["*".to_owned()]),
         files: vec!["*".to_owned()],

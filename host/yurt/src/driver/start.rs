@@ -268,7 +268,7 @@ async fn component(
     let wanted = component::Wanted {
         network: component::network(task, &component.listen, &terms.block().grants)?,
         component,
-        memory: limits(task, &clamped.limits, clamped.pids_max, terms.topology).memory_max,
+        memory: limits(task, clamped.limits.clone(), terms.topology).memory_max,
         wall: terms.block().wall(),
         identity: who.map(|who| who.identity.clone()),
         alloc_dir: task.alloc_dir.clone().into(),
