@@ -47,8 +47,9 @@ fn around(language: Language) -> &'static [File] {
         Language::Rust => files!("rust":
             ".cargo/config.toml" ".gitignore" "Cargo.lock" "Cargo.toml"
             "vendor/yurt-sdk/Cargo.toml"
-            "vendor/yurt-sdk/src/attribute.rs" "vendor/yurt-sdk/src/bindings.rs" "vendor/yurt-sdk/src/config.rs"
-            "vendor/yurt-sdk/src/driver.rs" "vendor/yurt-sdk/src/isolation.rs" "vendor/yurt-sdk/src/lib.rs"
+            "vendor/yurt-sdk/src/attribute.rs" "vendor/yurt-sdk/src/bindings.rs" "vendor/yurt-sdk/src/command.rs"
+            "vendor/yurt-sdk/src/config.rs" "vendor/yurt-sdk/src/driver.rs" "vendor/yurt-sdk/src/ids.rs"
+            "vendor/yurt-sdk/src/isolation.rs" "vendor/yurt-sdk/src/lib.rs"
             "vendor/yurt-sdk/src/log.rs" "vendor/yurt-sdk/src/nodes.rs" "vendor/yurt-sdk/src/policy.rs"
             "vendor/yurt-sdk/src/said.rs" "vendor/yurt-sdk/src/slug.rs"
             "vendor/yurt-sdk/src/task_driver.rs" "vendor/yurt-sdk/src/testing.rs" "vendor/yurt-sdk/src/testing/driver.rs"
