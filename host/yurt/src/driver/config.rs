@@ -8,6 +8,7 @@ use yurt_nomad::schema::{Spec, SpecError};
 use yurt_task::Seccomp;
 
 use super::caps::Caps;
+use super::glob;
 use super::ids::{Denied, Ids};
 use crate::host_config::{Common, duration_within, with_common};
 
@@ -27,6 +28,19 @@ pub(crate) struct DriverConfig {
     pub(crate) env_deny: Vec<String>,
     /// What plans may ask for.
     pub(crate) grants: Grants,
+    /// In order: the first that fits.
+    namespaces: Vec<Namespace>,
+}
+
+/// What holds for the jobs of some of Nomad's namespaces.
+#[derive(Debug, Clone, PartialEq)]
+struct Namespace {
+    /// A glob.
+    name: String,
+    /// They run nothing.
+    deny: bool,
+    /// Instead of those for all.
+    grants: Option<Grants>,
 }
 
 /// How far a task's files are apart from the host's.
@@ -78,13 +92,22 @@ impl Default for DriverConfig {
                 files: vec!["/etc/os-release".to_owned(), "/usr/lib/os-release".to_owned()],
                 ..Grants::default()
             },
+            namespaces: Vec::new(),
         }
     }
 }
 
 /// The block's schema, to be merged with the guest's.
 pub(crate) fn spec() -> Result<Spec, SpecError> {
-    with_common(Spec::parse(include_str!("config.hcldec"))?)
+    let mut block = Spec::parse(include_str!("config.hcldec"))?;
+    if let Spec::Object(keys) = &mut block
+        && let Some(grants) = keys.get("grants").cloned()
+        && let Some(Spec::BlockList(namespaces)) = keys.get_mut("namespace")
+        && let Spec::Object(keys) = &mut *namespaces.nested
+    {
+        keys.insert("grants".to_owned(), grants);
+    }
+    with_common(block)
 }
 
 impl DriverConfig {
@@ -122,13 +145,37 @@ impl DriverConfig {
             seccomp,
             denied: Denied { uids: ids("denied_uids")?, gids: ids("denied_gids")? },
             env_deny: block.get("env_deny").and_then(Value::as_array).map(|list| texts(list)).unwrap_or_default(),
-            grants: Grants::from_json(block.get("grants").unwrap_or(&Value::Null), default.grants)?,
+            namespaces: namespaces(block.get("namespace").unwrap_or(&Value::Null), &default.grants)?,
+            grants: Grants::from_json("yurt.grants", block.get("grants").unwrap_or(&Value::Null), default.grants)?,
         })
     }
 
     /// Whether tasks that are components are refused the system calls that none needs, too.
     pub(crate) fn wall(&self) -> bool {
         self.seccomp.unwrap_or(Seccomp::Default) != Seccomp::None
+    }
+
+    fn namespace(&self, namespace: &str) -> Option<&Namespace> {
+        self.namespaces.iter().find(|one| glob::matches(&one.name, namespace))
+    }
+
+    /// A clause for people who look at the wrong ones.
+    pub(crate) fn whose_grants(&self, namespace: &str) -> String {
+        match self.namespace(namespace) {
+            Some(Namespace { name, grants: Some(_), .. }) => format!(" (of yurt.namespace {name:?}, not of all)"),
+            _ => String::new(),
+        }
+    }
+
+    /// What plans for a job of this namespace may ask for, unless it may run nothing.
+    pub(crate) fn grants_for(&self, namespace: &str) -> Result<&Grants, String> {
+        match self.namespace(namespace) {
+            Some(Namespace { name, deny: true, .. }) => Err(format!(
+                "jobs of the namespace {namespace:?} may not use this driver: yurt.namespace {name:?} denies it"
+            )),
+            Some(Namespace { grants: Some(grants), .. }) => Ok(grants),
+            _ => Ok(&self.grants),
+        }
     }
 
     /// Which system calls tasks are refused. Who sees the host's files may need what a root of its own has no use for.
@@ -140,14 +187,30 @@ impl DriverConfig {
     }
 }
 
+fn namespaces(blocks: &Value, default: &Grants) -> Result<Vec<Namespace>, String> {
+    let one = |block: &Value| {
+        let name = block.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let deny = block.get("deny").and_then(Value::as_bool).unwrap_or_default();
+        let key = format!("yurt.namespace {name:?}");
+        let grants = block.get("grants").filter(|grants| !grants.is_null());
+        if deny && grants.is_some() {
+            return Err(format!("{key}: what is denied has no use for grants: leave one of them out"));
+        }
+        let grants = grants.map(|grants| Grants::from_json(&format!("{key}.grants"), grants, default.clone()));
+        Ok(Namespace { name, deny, grants: grants.transpose()? })
+    };
+    blocks.as_array().into_iter().flatten().map(one).collect()
+}
+
 impl Grants {
-    fn from_json(block: &Value, default: Grants) -> Result<Grants, String> {
+    /// `key`: where the block stands.
+    fn from_json(key: &str, block: &Value, default: Grants) -> Result<Grants, String> {
         let list = |key: &str| block.get(key).and_then(Value::as_array).map(|entries| texts(entries));
         let grants = Grants {
             users: list("users").unwrap_or(default.users),
             root_without_isolation: block.get("root_without_isolation").and_then(Value::as_bool).unwrap_or_default(),
             capabilities: Caps::named(&list("capabilities").unwrap_or_default())
-                .map_err(|why| format!("yurt.grants.capabilities: {why}"))?,
+                .map_err(|why| format!("{key}.capabilities: {why}"))?,
             limits: list("limits").unwrap_or_default(),
             cgroups: list("cgroups").unwrap_or_default(),
             share: list("share").unwrap_or(default.share),
@@ -156,11 +219,11 @@ impl Grants {
             connect: peers(&list("connect").unwrap_or_default())?,
         };
         if let Some(unknown) = grants.share.iter().find(|name| !["pid", "ipc", "uts"].contains(&name.as_str())) {
-            return Err(format!("yurt.grants.share: {unknown:?} must be one of \"pid\", \"ipc\", \"uts\""));
+            return Err(format!("{key}.share: {unknown:?} must be one of \"pid\", \"ipc\", \"uts\""));
         }
         if let Some(unknown) = grants.limits.iter().find(|name| !super::limits::is_known(name)) {
             return Err(format!(
-                "yurt.grants.limits: {unknown:?} is no limit; there are {}",
+                "{key}.limits: {unknown:?} is no limit; there are {}",
                 super::limits::names().join(", ")
             ));
         }
@@ -222,12 +285,38 @@ mod tests {
     }
 
     #[test]
+    fn the_first_namespace_that_fits_has_grants_of_its_own_or_none_at_all() {
+        let config = DriverConfig::from_json(&json!({
+            "grants": {"limits": ["nofile"]},
+            "namespace": [
+                {"name": "prod-eu", "deny": null, "grants": null},
+                {"name": "prod-*", "deny": null, "grants": {"users": ["www-data"], "limits": null}},
+                {"name": "test", "deny": true, "grants": null},
+            ],
+        }))
+        .unwrap();
+        let users =
+            |namespace| config.grants_for(namespace).map(|grants| (grants.users.join(" "), grants.limits.len()));
+        assert_eq!(users("prod-us"), Ok(("www-data".to_owned(), 0)));
+        for general in ["prod-eu", "default", ""] {
+            assert_eq!(users(general), Ok(("nobody".to_owned(), 1)), "{general}");
+        }
+        let why = users("test").unwrap_err();
+        assert!(why.contains("namespace \"test\" may not use this driver"), "{why}");
+    }
+
+    #[test]
     fn errors_name_key_value_and_what_is_allowed() {
         for (block, words) in [
             (json!({"isolation": "jail"}), ["yurt.isolation", "jail", "chroot"]),
             (json!({"seccomp": "strict"}), ["yurt.seccomp", "strict", "none"]),
             (json!({"denied_uids": "10-1"}), ["yurt.denied_uids", "10-1", "lower bound cannot be greater than upper"]),
             (json!({"denied_gids": "1,x"}), ["yurt.denied_gids", "\"x\"", "range bound not valid"]),
+            (
+                json!({"namespace": [{"name": "a", "grants": {"share": ["net"]}}]}),
+                ["yurt.namespace \"a\".grants.share", "net", "uts"],
+            ),
+            (json!({"namespace": [{"name": "a", "deny": true, "grants": {}}]}), ["yurt.namespace", "\"a\"", "leave"]),
             (json!({"log_level": "loud"}), ["yurt.log_level", "loud", "trace"]),
             (json!({"fingerprint_period": "0s"}), ["yurt.fingerprint_period", "0s", "1s"]),
             (json!({"grants": {"connect": ["example.org"]}}), ["yurt.grants.connect", "example.org", "10.0.0.0/8"]),

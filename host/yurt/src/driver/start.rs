@@ -16,7 +16,7 @@ use yurt_task::{
 };
 
 use super::clamp::{Clamped, Source, clamp};
-use super::config::{DriverConfig, Isolation};
+use super::config::{DriverConfig, Grants, Isolation};
 use super::devices::Devices;
 use super::look::{PATH, Place};
 use super::memo::Memo;
@@ -113,11 +113,14 @@ pub(crate) async fn plan(terms: &Terms<'_>, task: &TaskConfig, config: &Value) -
     // It was evaluated by the schema of a moment ago, which may have grown.
     let config = from_msgpack(&to_msgpack(config), &terms.serving.guest.task_schema)
         .map_err(|why| PluginError::invalid_argument(why.to_string()))?;
+    let grants = terms.block().grants_for(&task.namespace).map_err(PluginError::failed_precondition)?;
     let text = config.to_string();
     let mut warnings = checked(terms, &text).await?;
-    let plan = planned(terms, task, &text).await?;
-    let clamped = clamp(plan, &terms.block().grants, terms.isolation(), task.user.as_deref())
-        .map_err(|why| PluginError::failed_precondition(format!("guest {}: {why}", terms.logic().about().name)))?;
+    let plan = planned(terms, grants, task, &text).await?;
+    let clamped = clamp(plan, grants, terms.isolation(), task.user.as_deref()).map_err(|why| {
+        let whose = terms.block().whose_grants(&task.namespace);
+        PluginError::failed_precondition(format!("guest {}: {why}{whose}", terms.logic().about().name))
+    })?;
     let mut devices = Devices::default();
     if terms.isolation() == Isolation::Chroot {
         let (followed, unbelieved) = Devices::of(task);
@@ -138,8 +141,8 @@ pub(crate) async fn plan(terms: &Terms<'_>, task: &TaskConfig, config: &Value) -
     let note = clamped.note.clone();
     let precondition = |why: String| StartError::from(PluginError::failed_precondition(why));
     plain(task).map_err(precondition)?;
-    let who = who(terms, &clamped).await.map_err(precondition)?;
-    let component = component(terms, task, &clamped, who.as_ref()).await.map_err(precondition)?;
+    let who = who(terms, grants, &clamped).await.map_err(precondition)?;
+    let component = component(terms, grants, task, &clamped, who.as_ref()).await.map_err(precondition)?;
     let mut launch = launch(terms, task, &config, clamped, who, &memo)?;
     if let Some(ready) = component {
         let (words, env) = ready.words(&launch.argv, std::mem::take(&mut launch.env.0));
@@ -167,7 +170,12 @@ async fn checked(terms: &Terms<'_>, task: &str) -> Result<Vec<String>, Failure> 
 }
 
 /// The plan; once more if the guest wants to look into the task's root first.
-async fn planned(terms: &Terms<'_>, task: &TaskConfig, config: &str) -> Result<wit::LaunchPlan, Failure> {
+async fn planned(
+    terms: &Terms<'_>,
+    grants: &Grants,
+    task: &TaskConfig,
+    config: &str,
+) -> Result<wit::LaunchPlan, Failure> {
     let view = view::of(task, terms.isolation());
     let mut findings = terms.findings.to_vec();
     match once(terms, config, &view, &findings).await? {
@@ -176,7 +184,7 @@ async fn planned(terms: &Terms<'_>, task: &TaskConfig, config: &str) -> Result<w
             return Ok(plan);
         }
         wit::Next::LookInside(probes) => {
-            let node = Place::node(&terms.logic().about().name, &terms.block().grants);
+            let node = Place::node(&terms.logic().about().name, grants);
             let place = match terms.isolation() {
                 Isolation::Chroot => node.root(&task_dir(task)),
                 Isolation::None => node.with_own(&task_dir(task)),
@@ -257,6 +265,7 @@ fn launch(
 /// The component that is the task, if it is one: looked at, compiled, and what it gets opened.
 async fn component(
     terms: &Terms<'_>,
+    grants: &Grants,
     task: &TaskConfig,
     clamped: &Clamped,
     who: Option<&Who>,
@@ -266,7 +275,7 @@ async fn component(
         return Err("the task has devices, and a component cannot open any: run it by another driver".to_owned());
     }
     let wanted = component::Wanted {
-        network: component::network(task, &component.listen, &terms.block().grants)?,
+        network: component::network(task, &component.listen, grants)?,
         component,
         memory: limits(task, clamped.limits.clone(), terms.topology).memory_max,
         wall: terms.block().wall(),
@@ -312,7 +321,7 @@ struct Who {
 }
 
 /// Asks the host's user database, which may be a directory somewhere in the network: not on the thread of the wire.
-async fn who(terms: &Terms<'_>, clamped: &Clamped) -> Result<Option<Who>, String> {
+async fn who(terms: &Terms<'_>, grants: &Grants, clamped: &Clamped) -> Result<Option<Who>, String> {
     if !rustix::process::geteuid().is_root() {
         // There is nothing to give away: the task is what the plugin is.
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
@@ -326,7 +335,7 @@ async fn who(terms: &Terms<'_>, clamped: &Clamped) -> Result<Option<Who>, String
     let name = wanted.to_owned();
     let user = tokio::task::spawn_blocking(move || yurt_task::users::lookup(&name)).await;
     let user = user.map_err(|why| why.to_string())?.map_err(|why| why.to_string())?;
-    if user.uid == 0 && terms.isolation() == Isolation::None && !terms.block().grants.root_without_isolation {
+    if user.uid == 0 && terms.isolation() == Isolation::None && !grants.root_without_isolation {
         return Err(format!(
             "the task would run as {wanted} with the host's own files: yurt.grants.root_without_isolation does not allow it"
         ));

@@ -124,3 +124,30 @@ async fn s17_variables_that_the_operator_denies_reach_no_task() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn s16_a_namespace_may_be_denied_or_have_grants_of_its_own() {
+    of_yurt("S16", "it knows no namespaces", async |node| {
+        let config = node.subject.plugin_config();
+        let (keys, block) = match config.strip_prefix("yurt {").and_then(|block| block.strip_suffix('}')) {
+            Some(block) => ("", block),
+            None => (config, ""),
+        };
+        let rules =
+            "namespace {\nname = \"sand*\"\ndeny = true\n}\nnamespace {\nname = \"prod\"\ngrants {\nusers = []\n}\n}";
+        node.configure(&format!("{keys}\nyurt {{\n{block}\n{rules}\n}}")).await.unwrap();
+        for (namespace, said) in [
+            ("sandbox", "jobs of the namespace \"sandbox\" may not use this driver"),
+            ("prod", "yurt.grants.users has nobody at all (of yurt.namespace \"prod\", not of all)"),
+        ] {
+            let site = node.site(false);
+            let mut config = node.task_config(&site, &Request::of(Program::idle()));
+            config.namespace = namespace.to_owned();
+            let (_, why, recoverable) = refused(node.start_at(&site, config).await);
+            assert!(why.contains(said) && !recoverable, "{why}");
+        }
+        nothing_came_of_it(node).await;
+        node.run(Program::idle()).await.ready().await;
+    })
+    .await;
+}
