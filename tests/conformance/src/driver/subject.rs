@@ -83,6 +83,15 @@ impl Subject {
         }
     }
 
+    /// The same with more in the host's block, of a guest of this workspace.
+    pub fn plugin_config_with(self, in_the_block: &str) -> String {
+        let usual = self.plugin_config();
+        match usual.strip_prefix("yurt {").and_then(|block| block.strip_suffix('}')) {
+            Some(block) => format!("yurt {{\n{block}\n{in_the_block}\n}}"),
+            None => format!("{usual}\nyurt {{\n{in_the_block}\n}}"),
+        }
+    }
+
     /// The `config` block of a job that runs this program.
     pub fn job_config(self, program: &Program) -> String {
         match (self.flavour, program) {

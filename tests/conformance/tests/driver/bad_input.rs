@@ -87,8 +87,7 @@ async fn s07_a_mount_of_what_is_not_there_is_refused_by_its_path() {
 #[tokio::test]
 async fn l04_a_plan_that_asks_for_more_than_is_granted_is_refused_by_the_grants_name() {
     of_yurt("L04", OTHERS, async |node| {
-        let isolation = if node.subject.isolation == Isolation::None { "none" } else { "chroot" };
-        let strict = format!("yurt {{\nisolation = \"{isolation}\"\ngrants {{\nusers = []\n}}\n}}");
+        let strict = node.subject.plugin_config_with("grants {\nusers = []\n}");
         node.configure(&strict).await.unwrap();
         let result = node.try_run(Program::idle()).await;
         refused_for(node, result, &["nobody", "yurt.grants.users"]).await;

@@ -6,13 +6,9 @@ use crate::said::{nothing_came_of_it, said};
 
 /// The plugin's configuration with these ids denied: in the driver's own words, where it has some, else in the host's.
 fn denying(subject: Subject, kind: &str, ids: &str) -> String {
-    let config = subject.plugin_config();
     match subject.flavour {
-        Flavour::Python => {
-            let isolation = config.strip_prefix("yurt {").and_then(|keys| keys.strip_suffix('}')).unwrap_or_default();
-            format!("yurt {{\n{isolation}\ndenied_{kind} = \"{ids}\"\n}}")
-        }
-        _ => format!("{config}\ndenied_host_{kind} = \"{ids}\""),
+        Flavour::Python => subject.plugin_config_with(&format!("denied_{kind} = \"{ids}\"")),
+        _ => format!("{}\ndenied_host_{kind} = \"{ids}\"", subject.plugin_config()),
     }
 }
 
@@ -93,11 +89,12 @@ async fn s16_nobody_runs_as_a_denied_user_or_group_whether_the_job_names_one_or_
 #[tokio::test]
 async fn s16_the_host_s_own_word_holds_beside_the_guest_s() {
     of_yurt("S16", "it has no host", async |node| {
-        let keys = if node.subject.flavour == Flavour::YurtRawExec { "enabled = true" } else { "" };
-        node.configure(&format!("{keys}\nyurt {{\ndenied_uids = \"65534\"\n}}")).await.unwrap();
+        let subject = node.subject;
+        node.configure(&subject.plugin_config_with("denied_uids = \"65534\"")).await.unwrap();
         let (_, why, _) = refused(node.try_run(Program::idle()).await);
         assert!(why.contains("running as uid 65534 is disallowed: the yurt block"), "{why}");
-        let why = node.configure(&format!("{keys}\nyurt {{\ndenied_gids = \"2-1\"\n}}")).await.unwrap_err().to_string();
+        let reversed = subject.plugin_config_with("denied_gids = \"2-1\"");
+        let why = node.configure(&reversed).await.unwrap_err().to_string();
         assert!(why.contains("yurt.denied_gids") && why.contains(REVERSED), "{why}");
     })
     .await;
@@ -106,12 +103,8 @@ async fn s16_the_host_s_own_word_holds_beside_the_guest_s() {
 #[tokio::test]
 async fn s17_variables_that_the_operator_denies_reach_no_task() {
     of_yurt("S17", "it has keys of its own for that", async |node| {
-        let config = node.subject.plugin_config();
-        let (keys, block) = match config.strip_prefix("yurt {").and_then(|block| block.strip_suffix('}')) {
-            Some(block) => ("", block),
-            None => (config, ""),
-        };
-        node.configure(&format!("{keys}\nyurt {{\n{block}\nenv_deny = [\"AWS_*\", \"TOKEN\"]\n}}")).await.unwrap();
+        let config = node.subject.plugin_config_with("env_deny = [\"AWS_*\", \"TOKEN\"]");
+        node.configure(&config).await.unwrap();
         let program = Program::shell("echo \"<$AWS_KEY$AWS_$TOKEN> $AWS $TOKENS $OTHER\"");
         let request = Request::of(program)
             .env("AWS_KEY", "a")
@@ -128,14 +121,10 @@ async fn s17_variables_that_the_operator_denies_reach_no_task() {
 #[tokio::test]
 async fn s16_a_namespace_may_be_denied_or_have_grants_of_its_own() {
     of_yurt("S16", "it knows no namespaces", async |node| {
-        let config = node.subject.plugin_config();
-        let (keys, block) = match config.strip_prefix("yurt {").and_then(|block| block.strip_suffix('}')) {
-            Some(block) => ("", block),
-            None => (config, ""),
-        };
         let rules =
             "namespace {\nname = \"sand*\"\ndeny = true\n}\nnamespace {\nname = \"prod\"\ngrants {\nusers = []\n}\n}";
-        node.configure(&format!("{keys}\nyurt {{\n{block}\n{rules}\n}}")).await.unwrap();
+        let config = node.subject.plugin_config_with(rules);
+        node.configure(&config).await.unwrap();
         for (namespace, said) in [
             ("sandbox", "jobs of the namespace \"sandbox\" may not use this driver"),
             ("prod", "yurt.grants.users has nobody at all (of yurt.namespace \"prod\", not of all)"),

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use yurt_conformance::driver::{Flavour, Hierarchy, Program, Request, Task, each, status_field, until};
+use yurt_conformance::driver::{
+    Flavour, Hierarchy, Program, Request, Task, each, of_yurt, refused, status_field, until,
+};
 use yurt_nomad::driver::MemoryMax;
 
 use crate::said::said;
@@ -69,6 +71,33 @@ async fn s22_whole_cores_are_the_tasks_own() {
         task.ready().await;
         let pid = task.process("sleep").await;
         assert_eq!(status_field(pid, "Cpus_allowed_list").as_deref(), Some("1"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn s22_limits_by_the_kernels_names_are_the_jobs_where_they_are_granted() {
+    of_yurt("S22", "a job of it has no such key", async |node| {
+        if node.subject.flavour == Flavour::YurtRawExec {
+            return;
+        }
+        let shell = node.subject.job_config(&Program::shell("ulimit -Sn; ulimit -Hn; echo ready; exec sleep 600"));
+        let limits = "limits = { nofile = \"256:512\", \"pids.max\" = \"50\", \"cpu.max\" = \"50000 100000\" }";
+        let program = Program::config(format!("{shell}{limits}"));
+        let (_, why, _) = refused(node.try_run(program.clone()).await);
+        assert!(why.contains("cpu.max = 50000 100000") && why.contains("yurt.grants.limits"), "{why}");
+        let grants = "grants {\nlimits = [\"nofile\", \"pids.max\", \"cpu.max\"]\n}";
+        let config = node.subject.plugin_config_with(grants);
+        node.configure(&config).await.unwrap();
+        let task = node.run(program).await;
+        task.ready().await;
+        assert_eq!(task.stdout().text(), "256\n512\nready\n");
+        let read = |controller, file| task.site.cgroups.read(controller, file);
+        assert_eq!(read("pids", "pids.max"), "50");
+        match Hierarchy::here() {
+            Hierarchy::V1 => assert_eq!(read("cpu", "cpu.cfs_quota_us"), "50000"),
+            Hierarchy::V2 => assert_eq!(read("cpu", "cpu.max"), "50000 100000"),
+        }
     })
     .await;
 }

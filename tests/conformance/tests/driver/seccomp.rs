@@ -113,7 +113,8 @@ async fn s41_commands_are_under_the_tasks_filter_also_after_a_recovery_and_the_k
             let task = idle(node).await;
             assert_eq!(modes(&task).await.map(|mode| mode == own), [true; 3]);
             task.destroy(true).await.unwrap();
-            node.configure("yurt {\n isolation = \"none\"\n seccomp = \"default\"\n}").await.unwrap();
+            let config = node.subject.plugin_config_with("seccomp = \"default\"");
+            node.configure(&config).await.unwrap();
             let [task, _, command] = modes(&idle(node).await).await;
             assert_eq!([task.as_str(), command.as_str()], ["2", "2"]);
             return;
