@@ -2,6 +2,8 @@
 
 use prost::Message;
 
+use crate::protocol::Failed;
+
 /// Names within the directory of an entry.
 pub mod names {
     /// [`State`](super::State), written before the task may go.
@@ -69,6 +71,9 @@ pub struct State {
     /// Has a root of its own.
     #[prost(bool, tag = "13")]
     pub private_root: bool,
+    /// Directories of the host are read-only in the task that were to be laid under its own ([`crate::Start::host_paths`]): why.
+    #[prost(message, optional, tag = "14")]
+    pub read_only: Option<Failed>,
 }
 
 /// How a task or a command ended.

@@ -24,8 +24,8 @@ mod step;
 pub use files::{Exit, Identity, State, names};
 pub use kernel::{Stat, boot_id, inode};
 pub use protocol::{
-    Answer, Carried, Device, Exec, ExecStarted, Failed, File, Isolation, Mount, Privileges, Propagation, Request,
-    ResourceLimit, Start, Started, answer, request,
+    Allowed, Answer, Carried, Device, Exec, ExecStarted, Failed, File, Isolation, Mount, Privileges, Propagation,
+    Request, ResourceLimit, Start, Started, answer, request,
 };
 pub use step::Step;
 

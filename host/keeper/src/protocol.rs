@@ -36,7 +36,7 @@ pub struct Start {
     /// The task's view of the files.
     #[prost(enumeration = "Isolation", tag = "9")]
     pub isolation: i32,
-    /// A process id namespace of its own; only with a root of its own, because of `/proc`.
+    /// A process id namespace of its own; only with a mount namespace of its own, because of `/proc`.
     #[prost(bool, tag = "10")]
     pub private_pid: bool,
     /// A namespace of its own for System V and POSIX message queues, semaphores and shared memory.
@@ -82,6 +82,34 @@ pub struct Start {
     /// lie in this machine's memory. Empty: none. Takes `no_new_privs`, or a plugin with `CAP_SYS_ADMIN`.
     #[prost(bytes = "vec", tag = "24")]
     pub filter: Vec<u8>,
+    /// With a root of its own: files and directories of the host that the task sees at the same paths, absolute, those below others after
+    /// them. A directory can be written, and what is written stays below [`Carried::Root`], whose own files of that path lie over the
+    /// host's; where the file system does not take that, and with a file, it is read-only. What is not there is left out.
+    #[prost(string, repeated, tag = "25")]
+    pub host_paths: Vec<String>,
+    /// With a mount namespace of its own: directories in which the task sees nothing. What is not there is left out.
+    #[prost(string, repeated, tag = "26")]
+    pub hidden: Vec<String>,
+    /// With a root of its own: it cannot be written, but for `writable`, `/dev` and what is mounted.
+    #[prost(bool, tag = "27")]
+    pub read_only: bool,
+    /// With `read_only`: directories of the root, absolute. What is not there is left out.
+    #[prost(string, repeated, tag = "28")]
+    pub writable: Vec<String>,
+    /// With [`Isolation::Landlock`]: what [`Carried::Ruleset`] is to allow of what is mounted for the task only.
+    #[prost(message, repeated, tag = "29")]
+    pub allowed: Vec<Allowed>,
+}
+
+/// A path and what may be done with it and all below it: `landlock(7)`.
+#[derive(Clone, PartialEq, Message)]
+pub struct Allowed {
+    /// Absolute. What is not there is left out.
+    #[prost(string, tag = "1")]
+    pub path: String,
+    /// `LANDLOCK_ACCESS_FS_…`, as bits.
+    #[prost(uint64, tag = "2")]
+    pub access: u64,
 }
 
 /// What a descriptor is that comes with [`Start`].
@@ -106,6 +134,10 @@ pub enum Carried {
     CgroupV2 = 7,
     /// One of its control groups, version 1.
     CgroupV1 = 8,
+    /// An empty directory beside the root, on the same file system: what the kernel works in for [`Start::host_paths`].
+    Work = 9,
+    /// The Landlock ruleset of the task, of its init and of every command run in it.
+    Ruleset = 10,
     /// The program itself: executed instead of a file that the first argument names.
     Program = 16,
     /// What the program finds open, from descriptor 3 on, in order. Comes before the program.
@@ -120,6 +152,9 @@ pub enum Isolation {
     None = 0,
     /// The directory [`Carried::Root`], in a mount namespace of its own.
     Chroot = 1,
+    /// That of the host, as far as [`Carried::Ruleset`] allows, in a mount namespace of its own: with private process ids `/proc` shows
+    /// those, and with private shared memory `/dev/shm` is empty.
+    Landlock = 2,
 }
 
 /// User, groups and capabilities.

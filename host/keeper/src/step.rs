@@ -75,6 +75,8 @@ steps! {
     30 Running "the task is running",
     31 Lookup "looking for the program",
     32 Filter "installing the seccomp filter",
+    33 Overlay "laying the root directory over the host's",
+    34 Landlock "restricting the task to its paths",
 }
 
 #[cfg(test)]

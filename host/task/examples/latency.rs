@@ -76,14 +76,8 @@ async fn main() {
 }
 
 fn isolation(tree: &Path) -> Isolation {
-    Isolation::Chroot(Box::new(RootDirectory {
-        path: tree.to_owned(),
-        namespaces: Namespaces { pid: true, init: true, ipc: true, uts: false },
-        mounts: Vec::new(),
-        devices: Vec::new(),
-        allowed: vec![],
-        files: Vec::new(),
-    }))
+    let namespaces = Namespaces { pid: true, init: true, ipc: true, uts: false };
+    Isolation::Chroot(Box::new(RootDirectory::of(tree.to_owned(), namespaces)))
 }
 
 /// `sleep`, `true` and what they load.

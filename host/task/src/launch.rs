@@ -102,6 +102,58 @@ pub enum Isolation {
     None,
     /// A root directory of its own.
     Chroot(Box<RootDirectory>),
+    /// The host's files, as far as they are unveiled.
+    Landlock(Box<Unveiled>),
+}
+
+/// What of the host's files a task may use, by the kernel's Landlock; with namespaces of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unveiled {
+    /// With process ids of its own `/proc` shows those; with shared memory of its own `/dev/shm` is empty.
+    pub namespaces: Namespaces,
+    /// All else is refused.
+    pub paths: Vec<Unveil>,
+    /// Directories in which the task sees nothing, absolute.
+    pub hidden: Vec<String>,
+}
+
+/// A file, or a directory and all below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unveil {
+    /// Absolute. Links in it are followed: whoever named it is believed.
+    pub path: String,
+    /// From there; empty: itself. Links in it are refused.
+    pub below: String,
+    /// What may be done.
+    pub access: Access,
+    /// Without it the start fails; else it is left out where it is not there.
+    pub needed: bool,
+}
+
+/// What may be done with files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Files are read, directories listed.
+    pub read: bool,
+    /// Files are written.
+    pub write: bool,
+    /// Files are executed.
+    pub execute: bool,
+    /// Files and directories are made, renamed and removed.
+    pub create: bool,
+}
+
+impl Access {
+    /// All of it.
+    pub const ALL: Access = Access { read: true, write: true, execute: true, create: true };
+
+    /// Whether this is no more than `most`.
+    pub fn within(self, most: Access) -> bool {
+        (most.read || !self.read)
+            && (most.write || !self.write)
+            && (most.execute || !self.execute)
+            && (most.create || !self.create)
+    }
 }
 
 /// A root directory of its own, filled by the agent, with what is mounted over it.
@@ -119,6 +171,40 @@ pub struct RootDirectory {
     pub allowed: Vec<DeviceRule>,
     /// Small files laid over those of the root, which stays as it is.
     pub files: Vec<File>,
+    /// What it shows of the host; `None`: the directory holds all that the task needs.
+    pub host: Option<HostPaths>,
+    /// Directories in which the task sees nothing, absolute, in the task's root.
+    pub hidden: Vec<String>,
+    /// It cannot be written, but for these directories, `/dev` and what is mounted; `None`: it can.
+    pub writable: Option<Vec<String>>,
+}
+
+impl RootDirectory {
+    /// Of a directory that holds all that the task needs.
+    pub fn of(path: PathBuf, namespaces: Namespaces) -> RootDirectory {
+        RootDirectory {
+            path,
+            namespaces,
+            mounts: Vec::new(),
+            devices: Vec::new(),
+            allowed: Vec::new(),
+            files: Vec::new(),
+            host: None,
+            hidden: Vec::new(),
+            writable: None,
+        }
+    }
+}
+
+/// Files and directories of the host that a task sees at the same paths, under what its root directory holds there. It can write them,
+/// which the host does not notice: that stays in the root directory. Where its file system cannot hold such a layer they are
+/// read-only, and [`crate::Task::read_only`] says why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPaths {
+    /// Absolute. What is not there is left out; what is mounted below a directory is there, too.
+    pub paths: Vec<String>,
+    /// A directory beside the root directory, on the same file system and seen by no task: made if it is not there, and left.
+    pub work: PathBuf,
 }
 
 /// Namespaces of its own.

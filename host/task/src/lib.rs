@@ -13,7 +13,9 @@ mod exit;
 mod files;
 mod forget;
 mod handle;
+mod host_paths;
 mod image;
+pub mod landlock;
 mod launch;
 mod open_files;
 mod probe;
@@ -38,8 +40,9 @@ pub use exec::{Command, ExecOptions, Input, Output, Resizer};
 pub use exit::Exit;
 pub use handle::Handle;
 pub use launch::{
-    Capabilities, Cgroup, CpuMax, Device, DeviceRule, Elsewhere, File, Identity, IoMax, Isolation, Launch, Limits,
-    Mount, Namespaces, Program, Propagation, ResourceLimit, RootDirectory, Seccomp, Secret,
+    Access, Capabilities, Cgroup, CpuMax, Device, DeviceRule, Elsewhere, File, HostPaths, Identity, IoMax, Isolation,
+    Launch, Limits, Mount, Namespaces, Program, Propagation, ResourceLimit, RootDirectory, Seccomp, Secret, Unveil,
+    Unveiled,
 };
 pub use open_files::raise_open_files;
 pub use probe::{PROBE_ID, Probe, ProbeError, Probed};

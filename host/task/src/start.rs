@@ -20,11 +20,11 @@ use crate::cgroup::{self, Groups, Prepared, Written, keepers};
 use crate::channel::Channel;
 use crate::entry::{self, Entry, Found};
 use crate::error::{Reason, StartError, StepError};
-use crate::launch::{Cgroup, Identity, Isolation, Launch, Propagation, Seccomp};
+use crate::launch::{Cgroup, Identity, Isolation, Launch, Namespaces, Propagation, Seccomp};
 use crate::task::KILL;
 use crate::task::{Origin, Task};
 use crate::tasks::{Life, Notes, Room, watched};
-use crate::{seccomp, spawn, streams, sys};
+use crate::{host_paths, landlock, seccomp, spawn, streams, sys};
 
 /// Longest that a keeper may take to start a task; many mounts on a loaded machine take a while.
 const START: Duration = Duration::from_secs(30);
@@ -106,6 +106,11 @@ impl Begun {
         if let Isolation::Chroot(root) = &launch.isolation {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             self.with.push((Carried::Root, open("opening the root directory", &root.path, flags)?));
+            if let Some(host) = &root.host {
+                record.host_paths =
+                    host_paths::with_mounts(&host.paths).map_err(|e| io_step("reading", "/proc/self/mountinfo", &e))?;
+                self.with.push((Carried::Work, host_paths::work(host)?));
+            }
             let allowed = rules.insert(devices::usual());
             for device in &root.devices {
                 let (device, rule) = resolve(device)?;
@@ -113,6 +118,11 @@ impl Begun {
                 allowed.push(rule);
             }
             allowed.extend(root.allowed.iter().map(Rule::from));
+        }
+        if let Isolation::Landlock(unveiled) = &launch.isolation {
+            let (ruleset, later) = landlock::ruleset(unveiled)?;
+            self.with.push((Carried::Ruleset, ruleset));
+            record.allowed = later;
         }
         if let Some(network) = &launch.network {
             let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -246,7 +256,10 @@ fn record(launch: &Launch) -> Result<Start, StepError> {
     }
     start.privileges = Some(match &launch.identity {
         // Without it nobody but root may install a filter.
-        None => yurt_keeper::Privileges { no_new_privs: !start.filter.is_empty(), ..Default::default() },
+        None => yurt_keeper::Privileges {
+            no_new_privs: !start.filter.is_empty() || matches!(launch.isolation, Isolation::Landlock(_)),
+            ..Default::default()
+        },
         Some(identity) => yurt_keeper::Privileges {
             change: true,
             uid: identity.uid,
@@ -259,18 +272,30 @@ fn record(launch: &Launch) -> Result<Start, StepError> {
     });
     if let Isolation::Chroot(root) = &launch.isolation {
         start.isolation = yurt_keeper::Isolation::Chroot.into();
-        start.private_pid = root.namespaces.pid;
-        start.init = root.namespaces.pid && root.namespaces.init;
-        start.private_ipc = root.namespaces.ipc;
-        start.private_uts = root.namespaces.uts;
+        namespaces(&mut start, root.namespaces);
         start.mounts = root.mounts.iter().map(mount).collect();
         start.files = root
             .files
             .iter()
             .map(|file| yurt_keeper::File { target: file.target.clone(), content: file.content.clone() })
             .collect();
+        start.hidden.clone_from(&root.hidden);
+        start.read_only = root.writable.is_some();
+        start.writable = root.writable.clone().unwrap_or_default();
+    }
+    if let Isolation::Landlock(unveiled) = &launch.isolation {
+        start.isolation = yurt_keeper::Isolation::Landlock.into();
+        namespaces(&mut start, unveiled.namespaces);
+        start.hidden.clone_from(&unveiled.hidden);
     }
     Ok(start)
+}
+
+fn namespaces(start: &mut Start, own: Namespaces) {
+    start.private_pid = own.pid;
+    start.init = own.pid && own.init;
+    start.private_ipc = own.ipc;
+    start.private_uts = own.uts;
 }
 
 /// By the capabilities that the task really has: the bounding set is what root has of them, and `execve` adds nothing for others.

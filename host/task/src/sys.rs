@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 mod confine;
+pub(crate) mod landlock;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::MaybeUninit;

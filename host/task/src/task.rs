@@ -125,6 +125,11 @@ impl Task {
         Task(Arc::new(Inner { facts, watcher }))
     }
 
+    /// Why directories of the host are read-only in it that it was to be able to write: see [`crate::HostPaths`].
+    pub fn read_only(&self) -> Option<StepError> {
+        self.0.facts.state.read_only.as_ref().map(crate::start::step)
+    }
+
     /// Nomad's id of it.
     pub fn id(&self) -> &str {
         &self.0.facts.state.id

@@ -31,6 +31,14 @@ pub enum UserError {
     /// A number that the database has no user for, and no group with it.
     #[error("unknown user {0}: a number that no user has needs a group, too, as in {0}:{0}")]
     NoGroup(u32),
+    /// An invented user with a real one's number.
+    #[error("{name} is not a user that an agent may invent: the number is that of the host's user {owner}")]
+    Taken {
+        /// As it was asked for.
+        name: String,
+        /// Whose number it is.
+        owner: String,
+    },
 }
 
 /// Looks up `name` or `uid`, with `:group` or `:gid` behind it where the group is to be another than the user's own. Blocks: the
@@ -44,6 +52,9 @@ pub fn lookup(wanted: &str) -> Result<User, UserError> {
     if wanted.contains('\0') || user.is_empty() {
         return Err(UserError::User(user.replace('\0', "\\0")));
     }
+    if let Some(user) = dynamic(wanted)? {
+        return Ok(user);
+    }
     let gid = group.map(|group| find_group(group).ok_or_else(|| UserError::Group(group.to_owned()))).transpose()?;
     let found = uzers::get_user_by_name(user).or_else(|| uzers::get_user_by_uid(number(user)?));
     let Some(found) = found else {
@@ -56,6 +67,18 @@ pub fn lookup(wanted: &str) -> Result<User, UserError> {
     let groups = CString::new(name.as_str()).map(|name| sys::groups_of(&name, gid)).unwrap_or_else(|_| vec![gid]);
     let home = uzers::os::unix::UserExt::home_dir(&found).to_string_lossy().into_owned();
     Ok(User { name, uid: found.uid(), gid, groups, home })
+}
+
+/// `nomad-<number>`: a user that an agent has invented for one task, of whom no database knows. One that is somebody's number is none.
+fn dynamic(wanted: &str) -> Result<Option<User>, UserError> {
+    let Some(uid) = wanted.strip_prefix("nomad-").and_then(number) else { return Ok(None) };
+    if uzers::get_user_by_name(wanted).is_some() {
+        return Ok(None);
+    }
+    if let Some(owner) = uzers::get_user_by_uid(uid) {
+        return Err(UserError::Taken { name: wanted.to_owned(), owner: owner.name().to_string_lossy().into_owned() });
+    }
+    Ok(Some(User { name: wanted.to_owned(), uid, gid: uid, groups: vec![uid], home: "/nonexistent".to_owned() }))
 }
 
 fn find_group(wanted: &str) -> Option<u32> {
@@ -92,6 +115,16 @@ mod tests {
             (nobody.name.as_str(), nobody.uid, nobody.gid, nobody.groups.as_slice()),
             ("70001", 70001, 70002, &[70002][..])
         );
+    }
+
+    #[test]
+    fn a_user_that_an_agent_invents_is_its_number_unless_that_is_somebody_s() {
+        let user = lookup("nomad-80123").expect("invented");
+        assert_eq!((user.name.as_str(), user.uid, user.gid), ("nomad-80123", 80123, 80123));
+        assert_eq!((user.groups.as_slice(), user.home.as_str()), (&[80123][..], "/nonexistent"));
+        let why = lookup("nomad-0").expect_err("root");
+        assert!(why.to_string().contains("the host's user root"), "{why}");
+        assert_eq!(lookup("nomad-x"), Err(UserError::User("nomad-x".to_owned())));
     }
 
     #[test]

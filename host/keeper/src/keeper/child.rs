@@ -14,11 +14,11 @@ use rustix::thread::{
     move_into_link_name_space, remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities,
     set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
-use yurt_keeper::{Failed, Privileges, ResourceLimit, Start, Step};
+use yurt_keeper::{Failed, Isolation, Privileges, ResourceLimit, Start, Step};
 
 use crate::failure::{During as _, Failure, Outcome};
 use crate::plan::Plan;
-use crate::root::Root;
+use crate::root::{self, Root};
 use crate::{init, sys, wire};
 
 /// First byte of what a child reports: ready to go; a [`Failed`]; a terminal comes with it.
@@ -26,12 +26,22 @@ const READY: u8 = b'R';
 const FAILED: u8 = b'F';
 pub(crate) const TERMINAL: u8 = b'T';
 
-/// Reads a report: whether the child is ready; false: it is a program now, or gone.
-pub(crate) fn word(bytes: &[u8]) -> Outcome<bool> {
+/// What a child reports.
+#[derive(PartialEq)]
+pub(crate) enum Word {
+    /// It is ready; and why directories of the host are read-only that should not be.
+    Ready(Option<Failed>),
+    /// It is a program now, or gone.
+    Gone,
+}
+
+/// Reads a report.
+pub(crate) fn word(bytes: &[u8]) -> Outcome<Word> {
     match bytes.split_first() {
-        None => Ok(false),
+        None => Ok(Word::Gone),
         Some((&FAILED, failed)) => Err(Failure(Failed::decode(failed).unwrap_or_default())),
-        Some(_) => Ok(true),
+        Some((_, [])) => Ok(Word::Ready(None)),
+        Some((_, read_only)) => Ok(Word::Ready(Failed::decode(read_only).ok())),
     }
 }
 
@@ -64,10 +74,14 @@ fn get_ready(plan: &Plan, born_there: bool, report: &OwnedFd, link: OwnedFd) -> 
         move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
             .during(Step::Network, "its file")?;
     }
-    let root = plan.root.as_ref().map(|root| Root::gather(root, start)).transpose()?;
-    sys::unshare(namespaces(start, root.is_some())).during(Step::Namespaces, "unshare")?;
-    if let Some(root) = root {
+    let root = plan.root.as_ref().map(|root| Root::gather(root, plan.work.as_ref(), start)).transpose()?;
+    sys::unshare(namespaces(start)).during(Step::Namespaces, "unshare")?;
+    let mut read_only = None;
+    if let Some((root, why)) = root {
         root.enter(start)?;
+        read_only = why;
+    } else if let Some(ruleset) = &plan.ruleset {
+        root::restrict(start, ruleset)?;
     }
     session()?;
     if plan.with_init() {
@@ -81,13 +95,13 @@ fn get_ready(plan: &Plan, born_there: bool, report: &OwnedFd, link: OwnedFd) -> 
         streams(stdout, stderr)?;
     }
     settle(plan)?;
-    await_word(report)
+    await_word(report, read_only.as_ref())
 }
 
 /// Those that are not made by the clone.
-fn namespaces(start: &Start, private_root: bool) -> UnshareFlags {
+fn namespaces(start: &Start) -> UnshareFlags {
     let kinds = [
-        (private_root, UnshareFlags::NEWNS),
+        (start.isolation() != Isolation::None, UnshareFlags::NEWNS),
         (start.private_ipc, UnshareFlags::NEWIPC),
         (start.private_uts, UnshareFlags::NEWUTS),
     ];
@@ -95,8 +109,10 @@ fn namespaces(start: &Start, private_root: bool) -> UnshareFlags {
 }
 
 /// Says that all is ready, and waits for the word to go. A keeper that is gone gives none.
-fn await_word(report: &OwnedFd) -> Outcome<()> {
-    wire::send(report, &[READY], &[]).during(Step::State, "the keeper is gone")?;
+fn await_word(report: &OwnedFd, read_only: Option<&Failed>) -> Outcome<()> {
+    let mut ready = vec![READY];
+    ready.extend(read_only.map(Failed::encode_to_vec).unwrap_or_default());
+    wire::send(report, &ready, &[]).during(Step::State, "the keeper is gone")?;
     let (word, _) = wire::receive(report).during(Step::State, "the keeper is gone")?;
     if word.is_empty() { sys::exit_now(127) } else { Ok(()) }
 }
@@ -147,13 +163,18 @@ pub(crate) fn settle(plan: &Plan) -> Outcome<()> {
     Ok(())
 }
 
-/// Who it is, and which system calls it may make. A filter takes either `no_new_privs` or a capability that goes with the privileges.
+/// Who it is, which paths it may use and which system calls it may make. Rules take either `no_new_privs` or a capability that goes with
+/// the privileges.
 pub(crate) fn confine(plan: &Plan) -> Outcome<()> {
+    let rules = || {
+        plan.ruleset.as_ref().map_or(Ok(()), sys::restrict).during(Step::Landlock, "landlock_restrict_self")?;
+        filter(&plan.start.filter)
+    };
     if plan.privileges.no_new_privs {
         privileges(&plan.privileges)?;
-        filter(&plan.start.filter)
+        rules()
     } else {
-        filter(&plan.start.filter)?;
+        rules()?;
         privileges(&plan.privileges)
     }
 }

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use yurt_keeper::answer::Say;
 use yurt_keeper::{Failed, Identity, PROTOCOL, Started, State, Step, names};
 
+use crate::child::Word;
 use crate::failure::{During as _, Failure, Outcome};
 use crate::plan::Plan;
 use crate::sys::{self, Cloned};
@@ -131,16 +132,14 @@ struct Talk<'a> {
 impl Talk<'_> {
     /// From the new process' first word to the plugin's answer. The main process' pidfd comes back where init is its parent.
     fn begin(&self, child: i32, pidfd: &OwnedFd, oom_before: u64) -> Outcome<(Option<OwnedFd>, State)> {
-        if !self.heard()? {
-            return Err(Failure(Failed::default()));
-        }
+        let Word::Ready(read_only) = self.heard()? else { return Err(Failure(Failed::default())) };
         let main = self.plan.with_init().then(|| self.main_process()).transpose()?;
         let (pidfd, pid) = main.as_ref().map_or((pidfd, child), |(main, pid)| (main, *pid));
-        let state = state(self.plan, proc::identity(pidfd.as_fd(), pid), oom_before);
+        let state = State { read_only, ..state(self.plan, proc::identity(pidfd.as_fd(), pid), oom_before) };
         entry::write(&self.plan.entry, names::STATE, &state).during(Step::State, names::STATE)?;
         wire::send(&self.report, b"G", &[]).during(Step::Execute, "the new process is gone")?;
         // Its end of the socket is closed by `execve`.
-        if self.heard()? {
+        if self.heard()? != Word::Gone {
             return Err(Failure::new(Step::Execute, "the new process said more than it should"));
         }
         let started = Started { keeper: state.keeper, task: state.task, at: state.started_at };
@@ -148,9 +147,9 @@ impl Talk<'_> {
         Ok((main.map(|(main, _)| main), state))
     }
 
-    /// Whether the new process is ready; false: its end is closed. A plugin that goes away meanwhile would never know of the task: the
+    /// What the new process says. A plugin that goes away meanwhile would never know of the task: the
     /// start is given up, as it is when the keeper is asked to end.
-    fn heard(&self) -> Outcome<bool> {
+    fn heard(&self) -> Outcome<Word> {
         loop {
             let mut fds = [
                 PollFd::from_borrowed_fd(self.report.as_fd(), PollFlags::IN),
@@ -206,5 +205,6 @@ fn state(plan: &Plan, task: Identity, oom_before: u64) -> State {
         memo: start.memo.clone(),
         private_pid: start.private_pid,
         private_root: plan.root.is_some(),
+        read_only: None,
     }
 }

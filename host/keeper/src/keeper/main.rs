@@ -8,6 +8,7 @@ mod child;
 mod command;
 mod entry;
 mod failure;
+mod host;
 mod init;
 mod launch;
 mod logs;
@@ -16,6 +17,7 @@ mod proc;
 mod root;
 mod serve;
 mod sys;
+mod walk;
 mod wire;
 
 use std::ffi::CString;

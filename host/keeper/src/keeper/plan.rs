@@ -26,6 +26,10 @@ pub(crate) struct Plan {
     /// Standard output and error; none once they are the task's alone.
     pub(crate) streams: Option<(OwnedFd, OwnedFd)>,
     pub(crate) root: Option<OwnedFd>,
+    /// What the kernel works in where the host's directories lie under those of the root.
+    pub(crate) work: Option<OwnedFd>,
+    /// What restricts it to some of the host's files.
+    pub(crate) ruleset: Option<OwnedFd>,
     pub(crate) network: Option<OwnedFd>,
     pub(crate) groups: Groups,
     /// Executed instead of what the first argument names.
@@ -54,18 +58,25 @@ impl Plan {
         }
         checked(&start)?;
         let (entry, stdout, stderr) = (take(Carried::Entry), take(Carried::Stdout), take(Carried::Stderr));
-        let (root, network) = (take(Carried::Root), take(Carried::Network));
+        let (root, work, network) = (take(Carried::Root), take(Carried::Work), take(Carried::Network));
         let program = take(Carried::Program);
         let open = std::iter::from_fn(|| take(Carried::Open)).collect();
         let isolated = start.isolation() == Isolation::Chroot;
         if isolated && root.is_none() {
             return Err(lacking("the root directory"));
         }
+        let restricted = start.isolation() == Isolation::Landlock;
+        let ruleset = take(Carried::Ruleset).filter(|_| restricted);
+        if restricted && ruleset.is_none() {
+            return Err(lacking("the Landlock ruleset"));
+        }
         Ok(Plan {
             privileges: start.privileges.clone().unwrap_or_default(),
             entry: entry.ok_or_else(|| lacking("the entry's directory"))?,
             streams: Some(stdout.zip(stderr).ok_or_else(|| lacking("the standard streams"))?),
             root: root.filter(|_| isolated),
+            work: work.filter(|_| isolated),
+            ruleset,
             network,
             program,
             open,
@@ -83,8 +94,10 @@ impl Plan {
     pub(crate) fn shrink(&mut self) {
         let start = &mut self.start;
         (start.argv, start.mounts, start.devices, start.files) = Default::default();
+        (start.host_paths, start.hidden, start.writable, start.allowed) = Default::default();
         (start.request, start.memo, start.carried) = Default::default();
-        (self.streams, self.root, self.program, self.open) = (None, None, None, Vec::new());
+        (self.streams, self.root, self.work) = (None, None, None);
+        (self.program, self.open) = (None, Vec::new());
     }
 }
 
@@ -107,8 +120,8 @@ fn checked(start: &Start) -> Outcome<()> {
     if Isolation::try_from(start.isolation).is_err() {
         return Err(Failure::new(Step::Record, format_args!("isolation {} is not known", start.isolation)));
     }
-    if start.private_pid && start.isolation() != Isolation::Chroot {
-        return Err(Failure::new(Step::Record, "private process ids take a root of its own, because of /proc"));
+    if start.private_pid && start.isolation() == Isolation::None {
+        return Err(Failure::new(Step::Record, "private process ids take mounts of its own, because of /proc"));
     }
     if !start.filter.len().is_multiple_of(FILTER_INSTRUCTION) || start.filter.len() > FILTER_MAX {
         let why = format!("{} bytes are no seccomp filter", start.filter.len());

@@ -3,13 +3,13 @@
 //!
 //! Everything goes by descriptor. What comes from the host is picked up as detached mounts while this process still is in the host's
 //! namespace, which keeps the ties that a shared mount is to have; the rest is made new. The task's files may hold links of all sorts:
-//! [`Root::walk`] follows them as the task will, and never out of the root.
+//! [`walk`] follows them as the task will, and never out of the root.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, StatVfsMountFlags, Uid, chmodat, chownat, fstat, fstatvfs,
-    makedev, mkdirat, mknodat, openat, readlinkat, statat, symlinkat, unlinkat,
+    makedev, mknodat, openat, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::mount::{
@@ -18,11 +18,13 @@ use rustix::mount::{
     open_tree, unmount,
 };
 use rustix::process::{chdir, chroot, fchdir, pivot_root};
-use yurt_keeper::{Device, File, Mount, Propagation, Start, Step};
+use yurt_keeper::{Device, Failed, File, Mount, Propagation, Start, Step};
 
 use crate::child::by_number;
 use crate::failure::{During as _, Failure, Outcome};
+use crate::host::Host;
 use crate::sys;
+use crate::walk::{Make, kind, walk};
 
 /// Nodes that every task has: name, major and minor number.
 const NODES: [(&str, u32, u32); 6] =
@@ -35,41 +37,65 @@ const LINKS: [(&str, &str); 5] = [
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
 ];
+/// Options of the file system for shared memory.
+const SHM: [(&str, &str); 2] = [("mode", "1777"), ("size", "65536k")];
 /// Of `/proc` and `/sys`: not to be read, where it is there.
 const MASKED: [&str; 7] =
     ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/acpi", "/proc/scsi", "/sys/firmware"];
 /// Not to be written, where it is there.
 const READ_ONLY: [&str; 5] = ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"];
-/// Most links on one way: the kernel's own number.
-const LINKS_MAX: u32 = 40;
 
 const NOSUID: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID;
 const NODEV: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NODEV;
 const NOEXEC: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOEXEC;
 const RDONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
 
+/// The host's files in a mount namespace that is a copy of the host's: what is the task's own there is mounted, and allowed by its rules.
+/// What the host mounts and unmounts later is seen: nobody's secrets are kept alive here.
+pub(crate) fn restrict(start: &Start, ruleset: &OwnedFd) -> Outcome<()> {
+    let follow = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    mount_change("/", follow).during(Step::Root, "keeping mounts to itself")?;
+    let tree = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).during(Step::Root, "/")?;
+    let root = Root { tree, host: Vec::new(), sources: Vec::new() };
+    if start.private_pid {
+        root.mount("/proc", "proc", &[], NOSUID | NODEV | NOEXEC, Step::Proc)?;
+        for path in MASKED.into_iter().filter(|path| path.starts_with("/proc")) {
+            root.mask(path)?;
+        }
+    }
+    let is_directory = |meta: Stat| kind(&meta) == FileType::Directory;
+    if start.private_ipc && statat(&root.tree, "dev/shm", AtFlags::SYMLINK_NOFOLLOW).is_ok_and(is_directory) {
+        root.mount("/dev/shm", "tmpfs", &SHM, NOSUID | NODEV | NOEXEC, Step::Dev)?;
+    }
+    for path in &start.hidden {
+        root.mask(path)?;
+    }
+    for allowed in &start.allowed {
+        if let Ok(found) = root.walk(&allowed.path, Make::Nothing) {
+            sys::allow(ruleset, &found, allowed.access).during(Step::Landlock, &allowed.path)?;
+        }
+    }
+    Ok(())
+}
+
 /// A root directory to be entered.
 pub(crate) struct Root {
     /// Its mount, not yet anywhere.
     tree: OwnedFd,
+    /// Files and directories of the host at their paths.
+    host: Vec<Host>,
     /// What comes from the host, in the order of the mounts.
     sources: Vec<OwnedFd>,
 }
 
-/// What [`Root::walk`] makes where nothing is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Make {
-    Nothing,
-    Directory,
-    File,
-}
-
 impl Root {
-    /// Picks up what the host gives, in its mount namespace.
-    pub(crate) fn gather(root: &OwnedFd, start: &Start) -> Outcome<Root> {
+    /// Picks up what the host gives, in its mount namespace. Also says why directories of the host are read-only that should not be.
+    pub(crate) fn gather(root: &OwnedFd, work: Option<&OwnedFd>, start: &Start) -> Outcome<(Root, Option<Failed>)> {
+        let (host, read_only) = Host::gather(root, work, &start.host_paths)?;
         let tree = copy(root, "").during(Step::Root, "the root directory")?;
         let source = |mount: &Mount| copy(CWD, &mount.source).during(Step::Mount, named(mount));
-        Ok(Root { tree, sources: start.mounts.iter().map(source).collect::<Outcome<_>>()? })
+        let sources = start.mounts.iter().map(source).collect::<Outcome<_>>()?;
+        Ok((Root { tree, host, sources }, read_only))
     }
 
     /// Goes there, in a mount namespace that is a copy of the host's.
@@ -82,6 +108,9 @@ impl Root {
         set(&self.tree, MountAttrFlags::empty(), Propagation::Private)
             .during(Step::Root, "keeping mounts to itself")?;
 
+        for host in &self.host {
+            host.attach(&self.tree, start.read_only)?;
+        }
         self.mount("/proc", "proc", &[], NOSUID | NODEV | NOEXEC, Step::Proc)?;
         self.mount("/sys", "sysfs", &[], NOSUID | NODEV | NOEXEC | RDONLY, Step::Sys)?;
         self.dev()?;
@@ -100,53 +129,17 @@ impl Root {
         for file in &start.files {
             self.file(file)?;
         }
+        for path in &start.hidden {
+            self.mask(path)?;
+        }
+        if start.read_only {
+            self.seal(&start.writable)?;
+        }
         self.pivot()
     }
 
-    /// What a path within the root leads to. What is not there is made, with the directories on the way, at the end of the links that
-    /// lead there.
     fn walk(&self, path: &str, make: Make) -> rustix::io::Result<OwnedFd> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut above = vec![openat(&self.tree, ".", flags, Mode::empty())?];
-        let mut rest = parts(path.as_bytes());
-        let mut links = 0;
-        while let Some(name) = rest.pop() {
-            let Some(at) = above.last() else { return Err(Errno::NOENT) };
-            if name == b".." {
-                // The root is its own parent.
-                above.truncate(above.len().saturating_sub(1).max(1));
-                continue;
-            }
-            let found = match openat(at, name.as_slice(), flags, Mode::empty()) {
-                Err(Errno::NOENT) if make != Make::Nothing => {
-                    let name = name.as_slice();
-                    let made = if make == Make::Directory || !rest.is_empty() {
-                        mkdirat(at, name, Mode::from_raw_mode(0o755))
-                    } else {
-                        let new = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-                        openat(at, name, new, Mode::from_raw_mode(0o644)).map(drop)
-                    };
-                    // Another task of the allocation may have been faster, in a directory that they share.
-                    made.or_else(|why| if why == Errno::EXIST { Ok(()) } else { Err(why) })?;
-                    openat(at, name, flags, Mode::empty())?
-                }
-                found => found?,
-            };
-            if kind(&fstat(&found)?) != FileType::Symlink {
-                above.push(found);
-                continue;
-            }
-            links += 1;
-            if links > LINKS_MAX {
-                return Err(Errno::LOOP);
-            }
-            let target = readlinkat(&found, "", Vec::new())?.into_bytes();
-            if target.starts_with(b"/") {
-                above.truncate(1);
-            }
-            rest.extend(parts(&target));
-        }
-        above.pop().ok_or(Errno::NOENT)
+        walk(&self.tree, path, make)
     }
 
     /// A new file system at a directory that is really there, not at the end of a link: what is hidden below must be the kernel's.
@@ -178,8 +171,7 @@ impl Root {
         }
         let pts = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
         self.mount("/dev/pts", "devpts", &pts, NOSUID | NOEXEC, Step::Dev)?;
-        let shm = [("mode", "1777"), ("size", "65536k")];
-        self.mount("/dev/shm", "tmpfs", &shm, NOSUID | NODEV | NOEXEC, Step::Dev)?;
+        self.mount("/dev/shm", "tmpfs", &SHM, NOSUID | NODEV | NOEXEC, Step::Dev)?;
         // A kernel without POSIX message queues has none to give.
         match self.mount("/dev/mqueue", "mqueue", &[], NOSUID | NODEV | NOEXEC, Step::Dev) {
             Err(why) if why.0.errno != libc::ENODEV => Err(why),
@@ -256,6 +248,16 @@ impl Root {
         hide().during(Step::Proc, path)
     }
 
+    /// The root itself cannot be written any more: what is mounted in it can, and so these directories become mounts of their own.
+    fn seal(&self, writable: &[String]) -> Outcome<()> {
+        for path in writable {
+            let Ok(found) = self.walk(path, Make::Nothing) else { continue };
+            let bind = || attach(&copy(&found, "")?, &found);
+            bind().during(Step::Root, path)?;
+        }
+        set_alone(&self.tree, RDONLY).during(Step::Root, "making it read-only")
+    }
+
     /// The root becomes `/`, and the host's is gone.
     fn pivot(&self) -> Outcome<()> {
         fchdir(&self.tree).during(Step::Pivot, "the root directory")?;
@@ -270,16 +272,6 @@ impl Root {
     }
 }
 
-/// Names in a path, the last one first.
-fn parts(path: &[u8]) -> Vec<Vec<u8>> {
-    let names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".");
-    names.rev().map(<[u8]>::to_vec).collect()
-}
-
-fn kind(meta: &Stat) -> FileType {
-    FileType::from_raw_mode(meta.st_mode)
-}
-
 fn named(mount: &Mount) -> String {
     format!("{} at {}", mount.source, mount.target)
 }
@@ -292,13 +284,17 @@ fn node(dir: &OwnedFd, name: &str, kind: FileType, number: (u32, u32), mode: u32
 }
 
 /// A detached copy of a mount and of all below it.
-fn copy(dir: impl AsFd, path: &str) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn copy(dir: impl AsFd, path: &str) -> rustix::io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     open_tree(dir, path, if path.is_empty() { flags | OpenTreeFlags::AT_EMPTY_PATH } else { flags })
 }
 
 /// A new file system, detached.
-fn file_system(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn file_system(
+    kind: &str,
+    options: &[(&str, &str)],
+    attributes: MountAttrFlags,
+) -> rustix::io::Result<OwnedFd> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (name, value) in options {
         fsconfig_set_string(context.as_fd(), *name, *value)?;
@@ -307,19 +303,27 @@ fn file_system(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags)
     fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
-fn attach(mount: &OwnedFd, place: &OwnedFd) -> rustix::io::Result<()> {
+pub(crate) fn attach(mount: &OwnedFd, place: &OwnedFd) -> rustix::io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mount, "", place, "", flags)
 }
 
+/// Attributes of a mount and not of those below it, beside those that it has.
+pub(crate) fn set_alone(mount: &OwnedFd, attributes: MountAttrFlags) -> rustix::io::Result<()> {
+    match sys::set_mount(mount.as_fd(), false, attributes, 0) {
+        Err(Errno::NOSYS) => remount_read_only(mount, &by_number(mount)),
+        outcome => outcome,
+    }
+}
+
 /// Attributes of a mount and those below it, beside those that they have; and who sees what is mounted below them later.
-fn set(mount: &OwnedFd, attributes: MountAttrFlags, propagation: Propagation) -> rustix::io::Result<()> {
+pub(crate) fn set(mount: &OwnedFd, attributes: MountAttrFlags, propagation: Propagation) -> rustix::io::Result<()> {
     let propagation = match propagation {
         Propagation::Private => MountPropagationFlags::PRIVATE,
         Propagation::HostToTask => MountPropagationFlags::DOWNSTREAM,
         Propagation::Bidirectional => MountPropagationFlags::SHARED,
     };
-    match sys::set_mount(mount.as_fd(), attributes, propagation.bits().into()) {
+    match sys::set_mount(mount.as_fd(), true, attributes, propagation.bits().into()) {
         // Linux < 5.12, where only the topmost one can be made read-only.
         Err(Errno::NOSYS) => {
             let path = by_number(mount);

@@ -261,10 +261,15 @@ pub(crate) fn ended_elsewhere(pidfd: BorrowedFd<'_>) -> Option<Ended> {
     known.then_some(Ended { pid: 0, status: info.exit_code, user_micros: 0, system_micros: 0, max_rss_kib: 0 })
 }
 
-/// `mount_setattr(2)` of the mount that `fd` stands for and of those below it: Linux ≥ 5.12.
-pub(crate) fn set_mount(fd: BorrowedFd<'_>, set: MountAttrFlags, propagation: u64) -> rustix::io::Result<()> {
+/// `mount_setattr(2)` of the mount that `fd` stands for, or also of those `below` it: Linux ≥ 5.12.
+pub(crate) fn set_mount(
+    fd: BorrowedFd<'_>,
+    below: bool,
+    set: MountAttrFlags,
+    propagation: u64,
+) -> rustix::io::Result<()> {
     let attributes = libc::mount_attr { attr_set: set.bits().into(), attr_clr: 0, propagation, userns_fd: 0 };
-    let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
+    let flags = libc::AT_EMPTY_PATH | if below { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: path and structure are whole, as long as is said, and outlive the call.
     let outcome = unsafe {
         let size = size_of::<libc::mount_attr>();
@@ -293,6 +298,30 @@ pub(crate) fn filter(program: &[u8]) -> io::Result<()> {
     let program = libc::sock_fprog { len: instructions.len() as u16, filter: instructions.as_ptr().cast_mut() };
     // SAFETY: the kernel copies the program, which outlives the call, and changes nothing of it.
     check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) as i32 })
+}
+
+/// Lets a Landlock ruleset allow this access to what `parent` stands for, and all below it.
+pub(crate) fn allow(ruleset: &OwnedFd, parent: &OwnedFd, access: u64) -> io::Result<()> {
+    let rule = PathBeneath { access, parent: parent.as_raw_fd() };
+    let (ruleset, kind) = (ruleset.as_raw_fd(), PATH_BENEATH);
+    // SAFETY: the structure is what the kernel reads for this kind of rule, and outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_landlock_add_rule, ruleset, kind, &raw const rule, 0) as i32 })
+}
+
+/// `LANDLOCK_RULE_PATH_BENEATH`.
+const PATH_BENEATH: i32 = 1;
+
+/// `struct landlock_path_beneath_attr`.
+#[repr(C, packed)]
+struct PathBeneath {
+    access: u64,
+    parent: RawFd,
+}
+
+/// Holds this process and all that it starts to a Landlock ruleset.
+pub(crate) fn restrict(ruleset: &OwnedFd) -> io::Result<()> {
+    // SAFETY: numbers only.
+    check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) as i32 })
 }
 
 /// Replaces this program. Comes back only with the reason why not.

@@ -17,14 +17,7 @@ async fn refused(rig: &Rig, launch: Launch) -> (String, bool) {
 
 fn isolated(path: PathBuf) -> Isolation {
     let namespaces = Namespaces { pid: true, init: true, ipc: true, uts: false };
-    Isolation::Chroot(Box::new(RootDirectory {
-        path,
-        namespaces,
-        mounts: vec![],
-        devices: vec![],
-        allowed: vec![],
-        files: vec![],
-    }))
+    Isolation::Chroot(Box::new(RootDirectory::of(path, namespaces)))
 }
 
 #[tokio::test]

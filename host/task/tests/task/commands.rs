@@ -7,7 +7,7 @@ use yurt_task::{Command, ExecError, ExecOptions, Exit, Task};
 
 use crate::rig::{Rig, end, eventually, is_alive, is_root, patience};
 
-fn shell(script: &str) -> ExecOptions {
+pub(crate) fn shell(script: &str) -> ExecOptions {
     ExecOptions { argv: ["sh", "-c", script].map(str::to_owned).to_vec(), ..ExecOptions::default() }
 }
 
@@ -26,7 +26,7 @@ async fn over(rig: &Rig, task: Task) {
 }
 
 /// Everything a command says, and its exit.
-async fn all(mut command: Command) -> (String, String, Exit) {
+pub(crate) async fn all(mut command: Command) -> (String, String, Exit) {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let (mut from, errors) = (command.stdout.take().unwrap(), command.stderr.take());
     let reading = async {

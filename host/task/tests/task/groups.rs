@@ -18,6 +18,8 @@ fn content(dir: &Path, file: &str) -> String {
     fs::read_to_string(dir.join(file)).unwrap().trim().to_owned()
 }
 
+const NAMESPACES: Namespaces = Namespaces { pid: true, init: true, ipc: true, uts: false };
+
 #[tokio::test]
 async fn limits_stand_in_the_groups_and_the_task_is_in_all_of_them() {
     if !is_root() {
@@ -415,8 +417,6 @@ async fn a_task_with_a_root_of_its_own_has_the_devices_it_was_given_and_no_other
         let device =
             |source: &str, target: &str| Device { source: source.into(), target: target.into(), access: "rw".into() };
         launch.isolation = Isolation::Chroot(Box::new(RootDirectory {
-            path: root.clone(),
-            namespaces: Namespaces { pid: true, init: true, ipc: true, uts: false },
             mounts: vec![yurt_task::Mount {
                 source: "/dev/kmsg".into(),
                 target: "/dev/kernel-log".into(),
@@ -424,8 +424,7 @@ async fn a_task_with_a_root_of_its_own_has_the_devices_it_was_given_and_no_other
                 propagation: yurt_task::Propagation::Private,
             }],
             devices: vec![device("/dev/zero", "/dev/given")],
-            allowed: vec![],
-            files: vec![],
+            ..RootDirectory::of(root.clone(), NAMESPACES)
         }));
         let task = rig.tasks().start(launch).await.unwrap();
         assert_eq!(end(&task).await.code, 0);
@@ -449,14 +448,7 @@ async fn a_signal_for_all_reaches_a_task_below_its_init_once() {
     let mut launch = rig.shell(
         "trap 'echo got it' USR1; trap 'exit 0' TERM; echo up; while :; do read line </dev/tty; done 2>/dev/null",
     );
-    launch.isolation = Isolation::Chroot(Box::new(RootDirectory {
-        path: root,
-        namespaces: Namespaces { pid: true, init: true, ipc: true, uts: false },
-        mounts: vec![],
-        devices: vec![],
-        allowed: vec![],
-        files: vec![],
-    }));
+    launch.isolation = Isolation::Chroot(Box::new(RootDirectory::of(root, NAMESPACES)));
     let task = rig.tasks().start(launch).await.unwrap();
     rig.logged("up").await;
     assert_eq!(task.processes().len(), 2, "init and the shell");
@@ -479,14 +471,7 @@ async fn a_task_that_is_killed_with_all_its_processes_is_known_to_have_been_by_i
         copy_program(&root, "/bin/sh");
         for stop in [Stop::Kill, Stop::Signal, Stop::Kill, Stop::Kill, Stop::Kill] {
             let mut launch = rig.shell("trap '' TERM; (while :; do :; done) & echo up; while :; do :; done");
-            launch.isolation = Isolation::Chroot(Box::new(RootDirectory {
-                path: root.clone(),
-                namespaces: Namespaces { pid: true, init: true, ipc: true, uts: false },
-                mounts: vec![],
-                devices: vec![],
-                allowed: vec![],
-                files: vec![],
-            }));
+            launch.isolation = Isolation::Chroot(Box::new(RootDirectory::of(root.clone(), NAMESPACES)));
             let task = rig.tasks().start(launch).await.unwrap();
             rig.logged("up").await;
             match stop {

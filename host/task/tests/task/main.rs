@@ -9,3 +9,4 @@ mod reboot;
 mod recovery;
 mod recycled;
 mod rig;
+mod views;
