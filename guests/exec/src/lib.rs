@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use yurt_sdk::driver::{
-    Capabilities, DriverDescription, DriverHealth, Findings, Fingerprint, LaunchPlan, Limit, Next, PlanError, TaskView,
-    Unknown, Wishes,
+    Capabilities, DriverDescription, DriverHealth, Findings, Fingerprint, LaunchPlan, Limit, MountWish, Next,
+    PlanError, TaskView, Unknown, Wishes,
 };
 use yurt_sdk::ids::Denied;
 use yurt_sdk::isolation::{Asked, Terms};
@@ -18,7 +18,6 @@ pub struct Exec;
 /// The operator's configuration, with the defaults of its schema (`config.hcldec`).
 #[derive(Debug, Deserialize)]
 pub struct Config {
-    no_pivot_root: bool,
     default_pid_mode: String,
     default_ipc_mode: String,
     allow_caps: Vec<String>,
@@ -37,6 +36,8 @@ pub struct Task {
     cap_drop: Vec<String>,
     work_dir: String,
     limits: Option<BTreeMap<String, String>>,
+    read_only_root: bool,
+    unveil: Vec<String>,
 }
 
 /// Who a task runs as where the job does not say.
@@ -63,10 +64,6 @@ impl TaskDriver for Exec {
     fn check_config(config: &Config) -> Vec<Diagnostic> {
         let mut said = Said::default();
         config.terms().check(&mut said);
-        if config.no_pivot_root {
-            let message = "no_pivot_root = true: this host enters a task's root by pivot_root only";
-            said.error("no_pivot_root", message.into(), Some("leave it out"));
-        }
         config.denied().check(&mut said);
         said.0
     }
@@ -80,6 +77,12 @@ impl TaskDriver for Exec {
         if !task.work_dir.is_empty() && !task.work_dir.starts_with('/') {
             let message = format!("work_dir must be absolute but got relative path {:?}", task.work_dir);
             said.error("work_dir", message, Some("for example \"${NOMAD_TASK_DIR}\""));
+        }
+        for (at, path) in task.unveil.iter().enumerate() {
+            if unveiled(path).is_none() {
+                let message = format!("{path:?} is no mode and absolute path");
+                said.error(&format!("unveil[{at}]"), message, Some("for example \"r:/etc/mime.types\""));
+            }
         }
         said.0
     }
@@ -100,10 +103,21 @@ impl TaskDriver for Exec {
             note: Some(format!("runs {program}")),
             work_dir: Some(task.work_dir.clone()).filter(|directory| !directory.is_empty()),
             user: Some(USER.into()),
-            wishes: config.denied().added_to(wishes),
+            wishes: config.denied().added_to(Wishes {
+                read_only_root: task.read_only_root,
+                mounts: task.unveil.iter().filter_map(|path| unveiled(path)).collect(),
+                ..wishes
+            }),
             ..LaunchPlan::of([&[program], task.args.as_slice()].concat())
         }))
     }
+}
+
+/// `rwxc:/srv/shared`: a path of the host that is to be as it is there.
+fn unveiled(text: &str) -> Option<MountWish> {
+    let (mode, path) = text.split_once(':')?;
+    let wish = || MountWish { name: text.into(), task_path: path.into(), read_only: !mode.contains(['w', 'c']) };
+    (!mode.is_empty() && mode.chars().all(|letter| "rwxc".contains(letter)) && path.starts_with('/')).then(wish)
 }
 
 impl Config {

@@ -273,7 +273,12 @@ fn launch(task: &Task, view: &TaskView, program: Program<'_>, interpreter: &str,
         work_dir: task.work_dir.clone(),
         user: Some(USER.into()),
         // Process 1 has no default handling of signals: without an init SIGTERM would not end a script that does not handle it.
-        wishes: Wishes { init: true, limits: Limit::all(task.limits.as_ref()), ..Wishes::none() },
+        wishes: Wishes {
+            init: true,
+            read_only_root: task.read_only_root.unwrap_or_default(),
+            limits: Limit::all(task.limits.as_ref()),
+            ..Wishes::none()
+        },
         exit_notes: exit_notes(),
         note: Some(format!("{} runs {what}", wanted.described(interpreter))),
         ..LaunchPlan::of(command)

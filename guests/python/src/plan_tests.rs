@@ -52,6 +52,8 @@ fn the_demo_s_task_runs_its_script_in_its_own_directory_as_nobody() {
     assert_eq!(plan.env, [EnvEdit::text("PYTHONUNBUFFERED", "1")]);
     assert_eq!((plan.work_dir.as_deref(), plan.user.as_deref()), (None, Some("nobody")));
     assert!(plan.wishes.init && plan.wishes.pid == Sharing::Private && plan.wishes.ipc == Sharing::Private);
+    assert!(!plan.wishes.read_only_root);
+    assert!(launched(r#"{"script":"server.py","read_only_root":true}"#).wishes.read_only_root);
     assert!(plan.signals.is_empty() && plan.stop.is_empty() && plan.exec_prefix.is_empty() && plan.prepare.is_empty());
     assert!(plan.env_drop.is_empty());
     assert_eq!(plan.note.as_deref(), Some("/usr/bin/python3 (Python 3.11.2, CPython) runs server.py"));

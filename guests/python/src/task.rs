@@ -22,6 +22,7 @@ pub struct Task {
     pub(crate) isolated: Option<bool>,
     pub(crate) work_dir: Option<String>,
     pub(crate) limits: Option<BTreeMap<String, String>>,
+    pub(crate) read_only_root: Option<bool>,
 }
 
 /// What a task runs.

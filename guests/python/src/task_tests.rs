@@ -167,6 +167,7 @@ fn the_schema_declares_exactly_the_keys_that_are_read() {
         "isolated",
         "work_dir",
         "limits",
+        "read_only_root",
     ];
     assert_eq!(declared, read);
     // Each of them is read: of a wrong type it is complained about.

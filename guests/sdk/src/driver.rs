@@ -124,6 +124,11 @@ impl TaskView {
     pub fn has_a_root(&self) -> bool {
         self.own_dir().is_empty()
     }
+
+    /// Whether the task sees some of the host's files only, by rules in the kernel: an agent then has all of its directories at one place.
+    pub fn is_unveiled(&self) -> bool {
+        !self.has_a_root() && self.alloc_dir.strip_prefix(self.own_dir()) == Some("/alloc")
+    }
 }
 
 impl LaunchPlan {

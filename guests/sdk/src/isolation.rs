@@ -66,7 +66,7 @@ impl Asked<'_> {
             return Err(PlanError::new(message).at("cap_add"));
         }
         let private = self.modes().into_iter().find(|(_, mode)| *mode == "private");
-        if let Some((key, _)) = private.filter(|_| !view.has_a_root()) {
+        if let Some((key, _)) = private.filter(|_| !view.has_a_root() && !view.is_unveiled()) {
             let message =
                 format!("{key} = \"private\": with yurt.isolation = \"none\" tasks have the host's namespaces");
             return Err(PlanError::new(message).at(key));

@@ -228,7 +228,12 @@ impl DriverPlugin {
             match tasks.start(plan.launch.clone()).await {
                 Ok(begun) => {
                     let running = self.keep(begun);
-                    for message in plan.warnings.into_iter().chain(plan.note) {
+                    let read_only = running.task.read_only().map(|why| {
+                        format!(
+                            "The host's directories are read-only in the task, and hide what its own hold there: {why}"
+                        )
+                    });
+                    for message in plan.warnings.into_iter().chain(read_only).chain(plan.note) {
                         tell(&self.events, &running, message);
                     }
                     return Ok(started(&running));
@@ -327,10 +332,8 @@ pub(crate) fn split(mut config: Value, wanted: wit::Isolation) -> Result<(Value,
         (Some(isolation), _) => isolation,
         (None, wit::Isolation::None) => Isolation::None,
         (None, wit::Isolation::Chroot) => Isolation::Chroot,
-        (None, wit::Isolation::Overlay | wit::Isolation::Landlock) => {
-            return Err("the guest wants an isolation that this release does not have: set yurt.isolation to \"chroot\" or \"none\""
-                .to_owned());
-        }
+        (None, wit::Isolation::Overlay) => Isolation::Overlay,
+        (None, wit::Isolation::Landlock) => Isolation::Landlock,
     };
     Ok((config, DriverHost { block, isolation }))
 }
@@ -370,13 +373,17 @@ impl TaskDriver for DriverPlugin {
             isolation: match isolation {
                 Isolation::None => FsIsolation::None,
                 Isolation::Chroot => FsIsolation::Chroot,
+                // The agent makes directories only: it has no chroot to fill.
+                Isolation::Overlay => FsIsolation::Image,
+                Isolation::Landlock => FsIsolation::Unveil,
             },
             networks: if wanted.group_network { vec![NetworkMode::Group] } else { Vec::new() },
             makes_network: false,
             // Without a root of its own there is no place in a task to mount anything at.
-            mounts: wanted.mounts && isolation == Isolation::Chroot,
+            mounts: wanted.mounts && isolation.has_a_root(),
             collects_logs: false,
-            dynamic_users: false,
+            // The agent gives the mounts of what it unveils to the task's user, and so needs one.
+            dynamic_users: isolation == Isolation::Landlock,
         })
     }
 
@@ -559,7 +566,7 @@ mod tests {
         assert_eq!((host.isolation, keys), (Isolation::None, serde_json::json!({ "interpreters": [] })));
         let (_, host) = split(Value::Object(Default::default()), wit::Isolation::Chroot).unwrap();
         assert_eq!(host.isolation, Isolation::Chroot);
-        let why = split(serde_json::json!({}), wit::Isolation::Overlay).unwrap_err();
-        assert!(why.contains("yurt.isolation"), "{why}");
+        let (_, host) = split(serde_json::json!({}), wit::Isolation::Overlay).unwrap();
+        assert_eq!(host.isolation, Isolation::Overlay);
     }
 }

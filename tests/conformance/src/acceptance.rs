@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::driver::{EXCUSES, Flavour, excuse};
+use crate::driver::{EXCUSES, Flavour, IN_EVERY_MODE, Isolation, excuse};
 
 const ROWS: &str = include_str!("../acceptance/rows.txt");
 
@@ -19,6 +19,7 @@ enum Where {
     OfPython,
     OfYurtExec,
     OfYurtRawExec,
+    With(Isolation),
 }
 
 /// A test of the source.
@@ -83,7 +84,7 @@ pub fn table(source: &Path) -> String {
         "# What a task driver must do\n\n\
          {all} rows: {done} are done, {part} in part ({}), {} not yet: those have no test, and what they wait for in its place, after *Later*.\n\n\
          *Whom* a row is about: `H` the host, whatever the guest; `S` the python driver; `E` a driver like Nomad's exec, `R` one like raw_exec, \
-         `J` one like java. *Held by*: `p` the python driver, `n` the same with `isolation = \"none\"`; `x` Yurt's exec driver in both modes; `w` its raw_exec driver; `r` and `e`: Nomad's own raw_exec and \
+         `J` one like java. *Held by*: `p` the python driver, `o`, `l` and `n` the same with `isolation = \"overlay\"`, `\"landlock\"` and `\"none\"`; `x` Yurt's exec driver in the same modes; `w` its raw_exec driver; `r` and `e`: Nomad's own raw_exec and \
          exec, served as plugins, pass the same tests. Where they do not is below.\n\n\
          The tests are in [tests/conformance](../tests/conformance/README.md): the built binary, launched and called as an agent does, and \
          after each test a look for what is left of its tasks. This page is made of their source and of `acceptance/` there: \
@@ -127,13 +128,25 @@ fn shown(tests: &[&Test], elsewhere: Option<&str>, later: Option<&str>) -> Strin
 fn held(ids: &[String], tests: &[&Test]) -> String {
     let any = |wanted: &[Where]| tests.iter().any(|test| wanted.contains(&test.runs));
     let passes = |flavour| ids.iter().all(|id| excuse(id, flavour).is_none());
+    let more = ids.iter().any(|id| IN_EVERY_MODE.contains(&id.as_str()));
+    let [chroot, overlay, landlock] = [Isolation::Chroot, Isolation::Overlay, Isolation::Landlock].map(Where::With);
     [
-        ("p", any(&[Where::Each, Where::InARoot, Where::OfYurt, Where::OfPython])),
+        ("p", any(&[Where::Each, Where::InARoot, Where::OfYurt, Where::OfPython, chroot])),
+        ("o", more && any(&[Where::Each, Where::InARoot, Where::OfYurt, Where::OfPython, overlay])),
+        ("l", more && any(&[Where::Each, Where::OfYurt, Where::OfPython, landlock])),
         ("n", any(&[Where::Each, Where::InTheHostsFiles, Where::OfYurt, Where::OfPython])),
         (
             "x",
-            any(&[Where::Each, Where::InARoot, Where::InTheHostsFiles, Where::OfYurt, Where::OfYurtExec])
-                && passes(Flavour::YurtExec),
+            any(&[
+                Where::Each,
+                Where::InARoot,
+                Where::InTheHostsFiles,
+                Where::OfYurt,
+                Where::OfYurtExec,
+                chroot,
+                overlay,
+                landlock,
+            ]) && passes(Flavour::YurtExec),
         ),
         (
             "w",
@@ -176,6 +189,9 @@ fn tests(source: &Path) -> BTreeMap<String, Vec<Test>> {
                 (Where::OfPython, "of_python("),
                 (Where::OfYurtExec, "of_yurt_exec("),
                 (Where::OfYurtRawExec, "of_yurt_raw_exec("),
+                (Where::With(Isolation::Chroot), "with(Isolation::Chroot,"),
+                (Where::With(Isolation::Overlay), "with(Isolation::Overlay,"),
+                (Where::With(Isolation::Landlock), "with(Isolation::Landlock,"),
             ];
             let first = runs
                 .into_iter()

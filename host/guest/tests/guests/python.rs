@@ -30,6 +30,7 @@ fn task(keys: &str) -> String {
         "unbuffered",
         "isolated",
         "work_dir",
+        "read_only_root",
     ];
     let rest = all.into_iter().filter(|key| !keys.contains(&format!("\"{key}\":")));
     let rest: Vec<String> = rest.map(|key| format!("\"{key}\":null")).collect();

@@ -10,6 +10,7 @@ use super::ids::{Denied, Ids};
 use super::limits;
 use super::memo::{Action, StopStep};
 use super::signals;
+use super::unveil::{self, Granted};
 
 /// Longest note that becomes an event, in characters.
 const NOTE_MAX: usize = 400;
@@ -32,6 +33,8 @@ pub(crate) struct Clamped {
     pub(crate) private_ipc: bool,
     pub(crate) private_uts: bool,
     pub(crate) init: bool,
+    pub(crate) read_only_root: bool,
+    pub(crate) unveil: Vec<Granted>,
     /// Most that any program of it can get.
     pub(crate) bounding: Caps,
     /// Those that were asked for by name.
@@ -103,16 +106,11 @@ pub(crate) fn clamp(
             "yurt.seccomp is for all tasks alike",
         ));
     }
-    if wishes.read_only_root {
-        return Err(refused("wishes.read-only-root", "a read-only root", "this release cannot make one"));
+    if wishes.read_only_root && !isolation.has_a_root() {
+        let why = format!("with yurt.isolation = {:?} a task has no root of its own", isolation.name());
+        return Err(refused("wishes.read-only-root", "a read-only root", &why));
     }
-    if let Some(mount) = wishes.mounts.first() {
-        return Err(refused(
-            "wishes.mounts",
-            &format!("the mount {:?}", mount.name),
-            "no mount of that name is granted",
-        ));
-    }
+    let unveil = unveiled(&wishes.mounts, grants, isolation)?;
     let bounding = capabilities(&wishes.caps_add, &wishes.caps_drop, grants)?;
     let limits = wanted_limits(&wishes.limits, grants)?;
     let elsewhere = wishes.cgroups.into_iter().map(|wish| cgroup(wish, grants)).collect::<Result<_, _>>()?;
@@ -135,6 +133,8 @@ pub(crate) fn clamp(
         private_ipc,
         private_uts,
         init: wishes.init && private_pid,
+        read_only_root: wishes.read_only_root,
+        unveil,
         bounding,
         limits,
         asked_limits: wishes.limits.into_iter().map(|limit| (limit.name, limit.value)).collect(),
@@ -198,14 +198,30 @@ fn user(planned: Option<String>, grants: &Grants, job: Option<&str>) -> Result<O
 fn shared(field: &str, wish: wit::Sharing, grants: &Grants, isolation: Isolation) -> Result<bool, String> {
     match (wish, isolation) {
         (_, Isolation::None) => Ok(false),
-        (wit::Sharing::Private, Isolation::Chroot) => Ok(true),
-        (wit::Sharing::Host, Isolation::Chroot) if grants.share.iter().any(|name| name == field) => Ok(false),
-        (wit::Sharing::Host, Isolation::Chroot) => Err(refused(
+        (wit::Sharing::Private, _) => Ok(true),
+        (wit::Sharing::Host, _) if grants.share.iter().any(|name| name == field) => Ok(false),
+        (wit::Sharing::Host, _) => Err(refused(
             &format!("wishes.{field}"),
             &format!("the host's {field} namespace"),
             &format!("yurt.grants.share lacks {field:?}"),
         )),
     }
+}
+
+/// Of a task without a root of its own: paths of the host that are to be as they are, each by its mode and path (`rx:/opt/tools`).
+fn unveiled(wishes: &[wit::MountWish], grants: &Grants, isolation: Isolation) -> Result<Vec<Granted>, String> {
+    let one = |mount: &wit::MountWish| {
+        let no = |why: &str| Err(refused("wishes.mounts", &format!("the mount {:?}", mount.name), why));
+        let Ok(wanted) = unveil::parse(&mount.name) else { return no("no mount of that name is granted") };
+        if isolation != Isolation::Landlock {
+            return no(&format!("with yurt.isolation = {:?} nothing is unveiled", isolation.name()));
+        }
+        if wanted.path != mount.task_path || (mount.read_only && (wanted.access.write || wanted.access.create)) {
+            return no("it contradicts the mount's path or its read-only");
+        }
+        wanted.granted(&grants.unveil).map_or_else(|| no("yurt.grants.unveil does not name it"), Ok)
+    };
+    wishes.iter().map(one).collect()
 }
 
 fn capabilities(add: &[String], drop: &[String], grants: &Grants) -> Result<Caps, String> {

@@ -66,6 +66,7 @@ fn never(change: impl Fn(&mut wit::LaunchPlan), words: &[&str]) {
         cgroups: vec!["*".to_owned()],
         connect: Vec::new(),
         share: ["pid", "ipc", "uts"].map(str::to_owned).to_vec(),
+        unveil: unveil::list(&["rwxc:/srv".to_owned()]).unwrap(),
         programs: Some(vec!["*".to_owned()]),
         files: vec!["*".to_owned()],
     };
@@ -200,9 +201,49 @@ fn what_this_release_cannot_do_is_refused_by_name() {
     never(|plan| plan.program = wit::Program::Component(component()), &["program", "component", "yurt.isolation"]);
     never(|plan| plan.prepare = vec![wit::Step::MakeDir("/x".to_owned())], &["prepare", "directory"]);
     never(|plan| plan.wishes.seccomp = Some("strict".to_owned()), &["wishes.seccomp", "strict"]);
-    never(|plan| plan.wishes.read_only_root = true, &["wishes.read-only-root"]);
     let mount = wit::MountWish { name: "cache".to_owned(), task_path: "/c".to_owned(), read_only: true };
     never(move |plan| plan.wishes.mounts = vec![mount.clone()], &["wishes.mounts", "cache"]);
+}
+
+#[test]
+fn a_read_only_root_takes_a_root_and_no_grant() {
+    let mut asking = plan();
+    asking.wishes.read_only_root = true;
+    for isolation in [Isolation::Chroot, Isolation::Overlay] {
+        assert!(clamp(asking.clone(), &grants(), isolation, None).unwrap().read_only_root);
+    }
+    for isolation in [Isolation::None, Isolation::Landlock] {
+        let why = clamp(asking.clone(), &grants(), isolation, None).unwrap_err();
+        assert!(why.contains("wishes.read-only-root") && why.contains(isolation.name()), "{why}");
+    }
+}
+
+#[test]
+fn paths_are_unveiled_by_grant_and_where_there_is_something_to_unveil() {
+    let mount = |name: &str, path: &str, read_only| wit::MountWish {
+        name: name.to_owned(),
+        task_path: path.to_owned(),
+        read_only,
+    };
+    let asking = |wish: wit::MountWish, isolation| {
+        let mut asking = plan();
+        asking.wishes.mounts = vec![wish];
+        let granted = Grants { unveil: unveil::list(&["rw:/srv".to_owned()]).unwrap(), ..grants() };
+        clamp(asking, &granted, isolation, None)
+    };
+    let granted = asking(mount("rw:/srv/x", "/srv/x", false), Isolation::Landlock).unwrap().unveil;
+    assert_eq!((granted[0].path.as_str(), granted[0].below.as_str()), ("/srv", "x"));
+    for (wish, isolation, word) in [
+        (mount("r:/etc", "/etc", true), Isolation::Landlock, "yurt.grants.unveil"),
+        (mount("rx:/srv", "/srv", true), Isolation::Landlock, "yurt.grants.unveil"),
+        (mount("rw:/srv/x", "/srv/y", false), Isolation::Landlock, "contradicts"),
+        (mount("rw:/srv/x", "/srv/x", true), Isolation::Landlock, "contradicts"),
+        (mount("cache", "/srv/x", true), Isolation::Landlock, "no mount of that name"),
+        (mount("r:/srv/x", "/srv/x", true), Isolation::Chroot, "yurt.isolation = \"chroot\""),
+    ] {
+        let why = asking(wish, isolation).unwrap_err();
+        assert!(why.contains("wishes.mounts") && why.contains(word), "{why}");
+    }
 }
 
 fn component() -> wit::ComponentRun {

@@ -10,6 +10,7 @@ use yurt_task::Seccomp;
 use super::caps::Caps;
 use super::glob;
 use super::ids::{Denied, Ids};
+use super::unveil::{self, Unveiling};
 use crate::host_config::{Common, duration_within, with_common};
 
 /// The block, evaluated. Every field has a default, so an absent block is the default one.
@@ -20,6 +21,10 @@ pub(crate) struct DriverConfig {
     pub(crate) fingerprint_period: Duration,
     /// `None`: what the guest wants.
     pub(crate) isolation: Option<Isolation>,
+    /// What of the host is in the root of a task with [`Isolation::Overlay`].
+    pub(crate) host_paths: Vec<String>,
+    /// What of the host every task with [`Isolation::Landlock`] may use.
+    pub(crate) unveil: Vec<Unveiling>,
     /// `None`: see [`DriverConfig::seccomp`].
     seccomp: Option<Seccomp>,
     /// Ids that no task may have, whatever its guest says.
@@ -50,7 +55,34 @@ pub(crate) enum Isolation {
     None,
     /// In the root directory that the agent fills.
     Chroot,
+    /// In a root directory that shows the host's directories without a copy.
+    Overlay,
+    /// The host's files, as far as rules in the kernel allow.
+    Landlock,
 }
+
+impl Isolation {
+    const NAMES: [(&str, Isolation); 4] = [
+        ("chroot", Isolation::Chroot),
+        ("overlay", Isolation::Overlay),
+        ("landlock", Isolation::Landlock),
+        ("none", Isolation::None),
+    ];
+
+    /// As operators write it.
+    pub(crate) fn name(self) -> &'static str {
+        Isolation::NAMES.iter().find(|(_, isolation)| *isolation == self).map_or("", |(name, _)| name)
+    }
+
+    /// Whether tasks have a root directory of their own: else they see the host's files by the host's paths.
+    pub(crate) fn has_a_root(self) -> bool {
+        matches!(self, Isolation::Chroot | Isolation::Overlay)
+    }
+}
+
+/// What the agent's `chroot_env` has by default.
+const HOST_PATHS: [&str; 9] =
+    ["/bin", "/etc", "/lib", "/lib32", "/lib64", "/run/resolvconf", "/run/systemd/resolve", "/sbin", "/usr"];
 
 /// What a guest's answers are held against. Whatever is not named here is not granted.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -67,6 +99,8 @@ pub(crate) struct Grants {
     pub(crate) cgroups: Vec<String>,
     /// Namespaces that a task may share with the host: `pid`, `ipc`, `uts`.
     pub(crate) share: Vec<String>,
+    /// Paths of the host that a task with [`Isolation::Landlock`] may ask for, with all below them.
+    pub(crate) unveil: Vec<Unveiling>,
     /// Programs that may be run to look at the node: globs for a file name, or for a whole path where they hold a slash. `None`:
     /// those whose name begins with the driver's, `yurt-` aside.
     pub(crate) programs: Option<Vec<String>>,
@@ -82,6 +116,8 @@ impl Default for DriverConfig {
             common: Common::default(),
             fingerprint_period: Duration::from_secs(30),
             isolation: None,
+            host_paths: HOST_PATHS.map(str::to_owned).to_vec(),
+            unveil: unveil::usual(),
             seccomp: None,
             denied: Denied::default(),
             env_deny: Vec::new(),
@@ -120,11 +156,25 @@ impl DriverConfig {
         })?;
         let isolation = match text("isolation") {
             None => None,
-            Some("none") => Some(Isolation::None),
-            Some("chroot") => Some(Isolation::Chroot),
             Some(given) => {
-                return Err(format!("yurt.isolation = {given:?}: must be \"chroot\" or \"none\""));
+                let known = Isolation::NAMES.iter().find(|(name, _)| *name == given).map(|(_, isolation)| *isolation);
+                Some(known.ok_or_else(|| {
+                    format!("yurt.isolation = {given:?}: must be \"chroot\", \"overlay\", \"landlock\" or \"none\"")
+                })?)
             }
+        };
+        let host_paths = match block.get("host_paths").and_then(Value::as_array) {
+            Some(entries) => texts(entries),
+            None => default.host_paths,
+        };
+        if let Some(wrong) = host_paths.iter().find(|path| !may_be_shown(path)) {
+            return Err(format!(
+                "yurt.host_paths: {wrong:?} must be an absolute path without .., and not the root, /proc, /sys, /dev or one of the task's own"
+            ));
+        }
+        let unveil = match block.get("unveil").and_then(Value::as_array) {
+            Some(entries) => unveil::list(&texts(entries)).map_err(|why| format!("yurt.unveil: {why}"))?,
+            None => default.unveil,
         };
         let seccomp = match text("seccomp") {
             None => None,
@@ -142,6 +192,8 @@ impl DriverConfig {
             common: Common::from_json(block)?,
             fingerprint_period,
             isolation,
+            host_paths,
+            unveil,
             seccomp,
             denied: Denied { uids: ids("denied_uids")?, gids: ids("denied_gids")? },
             env_deny: block.get("env_deny").and_then(Value::as_array).map(|list| texts(list)).unwrap_or_default(),
@@ -182,7 +234,7 @@ impl DriverConfig {
     pub(crate) fn seccomp(&self, isolation: Isolation) -> Seccomp {
         self.seccomp.unwrap_or(match isolation {
             Isolation::None => Seccomp::None,
-            Isolation::Chroot => Seccomp::Default,
+            Isolation::Chroot | Isolation::Overlay | Isolation::Landlock => Seccomp::Default,
         })
     }
 }
@@ -214,6 +266,7 @@ impl Grants {
             limits: list("limits").unwrap_or_default(),
             cgroups: list("cgroups").unwrap_or_default(),
             share: list("share").unwrap_or(default.share),
+            unveil: unveil::list(&list("unveil").unwrap_or_default()).map_err(|why| format!("{key}.unveil: {why}"))?,
             programs: list("programs"),
             files: list("files").unwrap_or(default.files),
             connect: peers(&list("connect").unwrap_or_default())?,
@@ -233,6 +286,15 @@ impl Grants {
 
 fn peers(entries: &[String]) -> Result<Vec<Peers>, String> {
     entries.iter().map(|entry| entry.parse().map_err(|why| format!("yurt.grants.connect: {why}"))).collect()
+}
+
+/// What can be the host's in a task's root: the rest is the task's.
+fn may_be_shown(path: &str) -> bool {
+    let plain = path.starts_with('/')
+        && path.split('/').skip(1).all(|part| !["", ".", ".."].contains(&part))
+        && !path.contains(['\0', '\n']);
+    let first = path.split('/').nth(1).unwrap_or_default();
+    plain && !["proc", "sys", "dev", "alloc", "local", "secrets", "private", "tmp"].contains(&first)
 }
 
 fn texts(entries: &[Value]) -> Vec<String> {
@@ -260,9 +322,10 @@ mod tests {
         let config = DriverConfig::from_json(&json!({
             "log_level": "debug", "fingerprint_period": "1m", "isolation": "none", "seccomp": "default",
             "denied_uids": "1-10,65534", "denied_gids": "0", "env_deny": ["AWS_*"],
+            "host_paths": ["/usr", "/opt/tools"], "unveil": ["rx:/usr", "r:/etc"],
             "grants": {
                 "users": ["www-data"], "root_without_isolation": true, "capabilities": ["net_admin"],
-                "connect": ["10.0.0.0/8:443"],
+                "connect": ["10.0.0.0/8:443"], "unveil": ["rwxc:/srv"],
                 "limits": ["nofile", "pids.max"], "cgroups": ["/custom/*"], "share": ["ipc"], "programs": ["/opt/*/bin/python3"], "files": []
             }
         }))
@@ -272,6 +335,9 @@ mod tests {
             (tracing::Level::DEBUG, Duration::from_secs(60))
         );
         assert_eq!(config.isolation, Some(Isolation::None));
+        assert_eq!(config.host_paths, ["/usr", "/opt/tools"]);
+        assert_eq!(config.unveil.iter().map(|one| one.path.as_str()).collect::<Vec<_>>(), ["/usr", "/etc"]);
+        assert_eq!(config.grants.unveil.len(), 1);
         assert_eq!(config.seccomp(Isolation::None), Seccomp::Default);
         assert!(config.denied.uids.has(7) && config.denied.uids.has(65534) && config.denied.gids.has(0));
         assert_eq!(config.env_deny, ["AWS_*"]);
@@ -308,7 +374,13 @@ mod tests {
     #[test]
     fn errors_name_key_value_and_what_is_allowed() {
         for (block, words) in [
-            (json!({"isolation": "jail"}), ["yurt.isolation", "jail", "chroot"]),
+            (json!({"isolation": "jail"}), ["yurt.isolation", "jail", "overlay"]),
+            (json!({"host_paths": ["/usr", "etc"]}), ["yurt.host_paths", "\"etc\"", "absolute"]),
+            (json!({"host_paths": ["/proc/sys"]}), ["yurt.host_paths", "/proc/sys", "task's own"]),
+            (json!({"host_paths": ["/usr/../root"]}), ["yurt.host_paths", "/usr/../root", "without .."]),
+            (json!({"host_paths": ["/"]}), ["yurt.host_paths", "\"/\"", "not the root"]),
+            (json!({"unveil": ["/usr"]}), ["yurt.unveil", "\"/usr\"", "rx:/usr"]),
+            (json!({"grants": {"unveil": ["z:/srv"]}}), ["yurt.grants.unveil", "z:/srv", "r, w, x and c"]),
             (json!({"seccomp": "strict"}), ["yurt.seccomp", "strict", "none"]),
             (json!({"denied_uids": "10-1"}), ["yurt.denied_uids", "10-1", "lower bound cannot be greater than upper"]),
             (json!({"denied_gids": "1,x"}), ["yurt.denied_gids", "\"x\"", "range bound not valid"]),

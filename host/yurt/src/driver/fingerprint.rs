@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use yurt_guest::GuestError;
 use yurt_guest::driver as wit;
 use yurt_nomad::driver::{Fingerprint, Health, PluginError};
+use yurt_task::landlock;
 
 use super::config::Isolation;
 use super::look::Place;
@@ -88,7 +89,7 @@ async fn look(serving: &Arc<Serving>) -> Result<(Arc<[wit::Finding]>, Fingerprin
     let findings: Arc<[wit::Finding]> = Place::node(name, &serving.host.block.grants).look(&probes).await.into();
     let (asked, seen) = (Arc::clone(serving), Arc::clone(&findings));
     match blocking(move || asked.guest.logic.judge(&asked.config, &seen)).await {
-        Ok(judged) => Ok((findings, fingerprint(judged?))),
+        Ok(judged) => Ok((findings, with_limits(fingerprint(judged?), serving.host.isolation))),
         Err(why) => lost(why),
     }
 }
@@ -112,12 +113,28 @@ pub(crate) fn fingerprint(judged: wit::Fingerprint) -> Fingerprint {
     }
 }
 
+/// Of a healthy driver, what its isolation lacks on this machine.
+fn with_limits(judged: Fingerprint, isolation: Isolation) -> Fingerprint {
+    let version = if isolation == Isolation::Landlock { landlock::available().ok() } else { None };
+    match (version.and_then(landlock::missing), judged) {
+        (Some(missing), Fingerprint { attributes, health: Health::Healthy { note } }) => {
+            Fingerprint { attributes, health: Health::Healthy { note: format!("{note}; of Landlock {missing}") } }
+        }
+        (_, judged) => judged,
+    }
+}
+
 /// What the host needs, whatever the guest says.
 fn missing(isolation: Isolation) -> Option<Health> {
     if !rustix::process::geteuid().is_root() {
-        return (isolation != Isolation::None).then(|| Health::Undetected {
-            reason: "Driver must run as root: tasks get a root directory of their own".to_owned(),
-        });
+        let own = if isolation.has_a_root() { "a root directory" } else { "mounts" };
+        return (isolation != Isolation::None)
+            .then(|| Health::Undetected { reason: format!("Driver must run as root: tasks get {own} of their own") });
+    }
+    if isolation == Isolation::Landlock
+        && let Err(why) = landlock::available()
+    {
+        return Some(Health::Undetected { reason: format!("{why}; yurt.isolation can be \"overlay\" or \"chroot\"") });
     }
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     (!has_cgroups(&mounts)).then(|| Health::Unhealthy {

@@ -13,7 +13,7 @@ use yurt_guest::driver::{self as wit, Trouble};
 use yurt_task::Probe;
 
 use super::config::Grants;
-use super::glob;
+use super::{glob, layers};
 
 /// Where programs are looked for, in this order; not the plugin's own `PATH`, which a service manager decides.
 pub(crate) const PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -29,6 +29,8 @@ const FOUND_MAX: usize = 64;
 pub(crate) struct Place {
     /// The directory that stands for `/`.
     root: PathBuf,
+    /// Of the host and in the root, where the root itself has nothing: see [`layers`].
+    host: Vec<String>,
     /// A task's own files: its root, or its directory where it has no root of its own.
     own: Option<PathBuf>,
     /// Globs.
@@ -51,12 +53,17 @@ impl Place {
     pub(crate) fn node(driver: &str, grants: &Grants) -> Place {
         let kind = driver.strip_prefix("yurt-").unwrap_or(driver);
         let programs = grants.programs.clone().unwrap_or_else(|| vec![format!("{kind}*")]);
-        Place { root: PathBuf::from("/"), own: None, programs, files: grants.files.clone() }
+        Place { root: PathBuf::from("/"), host: Vec::new(), own: None, programs, files: grants.files.clone() }
     }
 
     /// A task's root directory.
     pub(crate) fn root(self, root: &Path) -> Place {
         Place { root: root.to_owned(), own: Some(PathBuf::from("/")), ..self }
+    }
+
+    /// What of the host is in the task's root, too.
+    pub(crate) fn over(self, host_paths: &[String]) -> Place {
+        Place { host: host_paths.to_vec(), ..self }
     }
 
     /// The node with a task's own directory in it.
@@ -121,6 +128,15 @@ impl Place {
         *program = self.program(program)?;
         let resolved = self.resolved(program);
         let root = (self.root != Path::new("/")).then(|| self.root.clone());
+        let root = match root {
+            // The task's root is not made yet: what is the host's there is run here.
+            Some(_) if !self.host.is_empty() && layers::is_host_s(&self.root, &self.host, &resolved) => None,
+            Some(_) if !self.host.is_empty() => {
+                let why = format!("{program}: a program of the task's own cannot be run before the task is started");
+                return Err(Trouble::Failed(why));
+            }
+            root => root,
+        };
         let probe = Probe { argv, root, deadline: DEADLINE, output_max: TEXT_MAX };
         let answer = probe.run().await.map_err(|why| Trouble::Failed(why.to_string()))?;
         Ok(wit::ProgramOutput {
@@ -170,14 +186,16 @@ impl Place {
         }
         let mut found = Vec::new();
         for dir in PATH {
-            let Ok(opened) = self.open(dir, OFlags::RDONLY | OFlags::DIRECTORY) else { continue };
-            let Ok(entries) = rustix::fs::Dir::read_from(&opened) else { continue };
-            let mut names: Vec<String> = entries
-                .flatten()
+            let mut names: Vec<String> = self
+                .opened(dir)
+                .into_iter()
+                .filter_map(|opened| rustix::fs::Dir::read_from(&opened).ok())
+                .flat_map(|entries| entries.flatten())
                 .filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned))
                 .filter(|name| glob::matches(pattern, name))
                 .collect();
             names.sort_unstable();
+            names.dedup();
             found.extend(
                 names
                     .into_iter()
@@ -249,9 +267,21 @@ impl Place {
         Err(Trouble::Refused(format!("{path} may not be looked at: yurt.grants.files does not name it")))
     }
 
+    /// A directory, to be read: that of the root, and that of the host beneath it.
+    fn opened(&self, dir: &str) -> Vec<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        if self.host.is_empty() {
+            return self.open(dir, flags).into_iter().collect();
+        }
+        layers::all(&self.root, &self.host, dir, flags)
+    }
+
     /// Opens within the root, whatever the links in it say.
     fn open(&self, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC;
+        if !self.host.is_empty() {
+            return Ok(layers::open(&self.root, &self.host, path, flags)?.0);
+        }
         let root = openat2(
             CWD,
             &self.root,
@@ -279,6 +309,10 @@ impl Place {
 
     /// The path with every link followed, as it is called within the root.
     fn resolved(&self, path: &str) -> String {
+        if !self.host.is_empty() {
+            return layers::open(&self.root, &self.host, path, OFlags::PATH)
+                .map_or_else(|_| path.to_owned(), |(_, resolved)| resolved);
+        }
         let real = self.open(path, OFlags::PATH).ok().and_then(|file| {
             use std::os::fd::AsRawFd as _;
             fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()

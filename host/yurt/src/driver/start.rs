@@ -11,8 +11,8 @@ use yurt_guest::{DriverLogic, GuestError, Runtime};
 use yurt_nomad::config::{from_msgpack, to_msgpack};
 use yurt_nomad::driver::{MemoryMax, NetworkMode, PluginError, StartError, TaskConfig, Topology};
 use yurt_task::{
-    Capabilities, Cgroup, Device, File, Identity, Launch, Limits, Mount, Namespaces, Propagation, RootDirectory,
-    Seccomp, Secret,
+    Capabilities, Cgroup, Device, File, HostPaths, Identity, Launch, Limits, Mount, Namespaces, Propagation,
+    RootDirectory, Seccomp, Secret,
 };
 
 use super::clamp::{Clamped, Source, clamp};
@@ -20,7 +20,7 @@ use super::config::{DriverConfig, Grants, Isolation};
 use super::devices::Devices;
 use super::look::{PATH, Place};
 use super::memo::Memo;
-use super::{component, glob, view};
+use super::{component, glob, unveil, view};
 use crate::diagnostics::{located, refusal, sentence};
 use crate::driver_side::{DriverSide, Planned as Heard, Serving};
 use crate::guest_call::blocking;
@@ -122,7 +122,7 @@ pub(crate) async fn plan(terms: &Terms<'_>, task: &TaskConfig, config: &Value) -
         PluginError::failed_precondition(format!("guest {}: {why}{whose}", terms.logic().about().name))
     })?;
     let mut devices = Devices::default();
-    if terms.isolation() == Isolation::Chroot {
+    if terms.isolation().has_a_root() {
         let (followed, unbelieved) = Devices::of(task);
         devices = followed;
         warnings.extend(unbelieved);
@@ -187,6 +187,8 @@ async fn planned(
             let node = Place::node(&terms.logic().about().name, grants);
             let place = match terms.isolation() {
                 Isolation::Chroot => node.root(&task_dir(task)),
+                Isolation::Overlay => node.root(&task_dir(task)).over(&terms.block().host_paths),
+                Isolation::Landlock => node.with_own(&unveil::own_dir(task)),
                 Isolation::None => node.with_own(&task_dir(task)),
             };
             findings.extend(place.look(&probes).await);
@@ -232,19 +234,26 @@ fn launch(
 ) -> Result<Launch, StartError> {
     let precondition = |why: String| StartError::from(PluginError::failed_precondition(why));
     let own_dir = task_dir(task);
-    let work_dir = clamped.work_dir.clone().unwrap_or_else(|| match terms.isolation() {
-        Isolation::Chroot => "/".to_owned(),
-        Isolation::None => own_dir.to_string_lossy().into_owned(),
+    let work_dir = clamped.work_dir.clone().unwrap_or_else(|| match terms.isolation().has_a_root() {
+        true => "/".to_owned(),
+        false => unveil::own_dir(task).to_string_lossy().into_owned(),
     });
     let isolation = match terms.isolation() {
         Isolation::None => yurt_task::Isolation::None,
+        Isolation::Landlock => {
+            yurt_task::Isolation::Landlock(Box::new(unveil::of(task, &clamped, &terms.block().unveil)))
+        }
         Isolation::Chroot => {
             yurt_task::Isolation::Chroot(Box::new(root(task, &clamped, own_dir, memo).map_err(precondition)?))
+        }
+        Isolation::Overlay => {
+            let root = root(task, &clamped, own_dir, memo).and_then(|root| over_the_host(task, root, terms.block()));
+            yurt_task::Isolation::Chroot(Box::new(root.map_err(precondition)?))
         }
     };
     Ok(Launch {
         id: task.id.clone(),
-        env: Secret(environment(task, &clamped, who.as_ref(), &terms.block().env_deny)),
+        env: Secret(environment(task, &clamped, who.as_ref(), &terms.block().env_deny, terms.isolation())),
         argv: clamped.argv,
         program: None,
         work_dir,
@@ -335,7 +344,7 @@ async fn who(terms: &Terms<'_>, grants: &Grants, clamped: &Clamped) -> Result<Op
     let name = wanted.to_owned();
     let user = tokio::task::spawn_blocking(move || yurt_task::users::lookup(&name)).await;
     let user = user.map_err(|why| why.to_string())?.map_err(|why| why.to_string())?;
-    if user.uid == 0 && terms.isolation() == Isolation::None && !grants.root_without_isolation {
+    if user.uid == 0 && !terms.isolation().has_a_root() && !grants.root_without_isolation {
         return Err(format!(
             "the task would run as {wanted} with the host's own files: yurt.grants.root_without_isolation does not allow it"
         ));
@@ -364,17 +373,29 @@ fn denied(terms: &Terms<'_>, clamped: &Clamped, uid: u32, gids: &[u32]) -> Resul
 }
 
 /// What the agent gives, without what the plan drops and with what it sets, and nothing at all of what the operator denies.
-fn environment(task: &TaskConfig, clamped: &Clamped, who: Option<&Who>, deny: &[String]) -> Vec<(String, String)> {
+fn environment(
+    task: &TaskConfig,
+    clamped: &Clamped,
+    who: Option<&Who>,
+    deny: &[String],
+    isolation: Isolation,
+) -> Vec<(String, String)> {
     let mut env: BTreeMap<String, String> = task.env.0.clone();
+    // The agent passes its own on; what differs from ours is the job's word.
+    let is_ours = |name: &str, given: Option<&String>| {
+        given.is_none_or(|given| std::env::var(name).is_ok_and(|ours| ours == *given))
+    };
+    if isolation == Isolation::Landlock && is_ours("TMPDIR", env.get("TMPDIR")) {
+        // That of the host is not the task's.
+        env.insert("TMPDIR".to_owned(), unveil::own_dir(task).join("tmp").to_string_lossy().into_owned());
+    }
     let among = |patterns: &[String], name: &str| patterns.iter().any(|pattern| glob::matches(pattern, name));
     // Before anything is made of them: a value is not to come back under another name.
     env.retain(|name, _| !among(&clamped.env_drop, name) && !among(deny, name));
     if let Some(who) = who {
         env.insert("USER".to_owned(), who.name.clone());
         env.insert("LOGNAME".to_owned(), who.name.clone());
-        // The agent passes its own on; what differs from ours is the job's word.
-        let home = env.get("HOME");
-        if home.is_none_or(|given| std::env::var("HOME").is_ok_and(|ours| ours == *given)) {
+        if is_ours("HOME", env.get("HOME")) {
             env.insert("HOME".to_owned(), who.home.clone());
         }
     }
@@ -429,7 +450,39 @@ fn root(task: &TaskConfig, clamped: &Clamped, path: PathBuf, memo: &Memo) -> Res
         devices: task.devices.iter().map(device).collect(),
         allowed: memo.devices.now(),
         files: files(task),
+        host: None,
+        hidden: if clamped.read_only_root { vec![PRIVATE.to_owned()] } else { Vec::new() },
+        writable: clamped.read_only_root.then(|| WRITABLE.map(str::to_owned).to_vec()),
     })
+}
+
+/// What of a root that is read-only is the task's to write.
+const WRITABLE: [&str; 4] = ["/alloc", "/local", "/secrets", "/tmp"];
+/// Where an agent keeps what it does not show to every task.
+const PRIVATE: &str = "/private";
+
+/// A root that shows the host's directories: of such a task the agent makes the directories and nothing else.
+fn over_the_host(task: &TaskConfig, mut root: RootDirectory, block: &DriverConfig) -> Result<RootDirectory, String> {
+    let alloc_dir = Path::new(&task.alloc_dir);
+    if let Some(path) = block.host_paths.iter().find(|path| alloc_dir.starts_with(path)) {
+        return Err(format!(
+            "yurt.host_paths has {path:?}, and allocations lie there, in {}: a task would see those of others. Name what it needs of {path}",
+            task.alloc_dir
+        ));
+    }
+    root.host =
+        Some(HostPaths { paths: block.host_paths.clone(), work: alloc_dir.join(format!(".{}.overlay", task.name)) });
+    root.hidden = vec![PRIVATE.to_owned()];
+    root.mounts.insert(
+        0,
+        Mount {
+            source: alloc_dir.join("alloc").to_string_lossy().into_owned(),
+            target: "/alloc".to_owned(),
+            read_only: false,
+            propagation: Propagation::Private,
+        },
+    );
+    Ok(root)
 }
 
 /// `resolv.conf` as the job says, else the host's; a hosts file where the task's network has a name of its own.

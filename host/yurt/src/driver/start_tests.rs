@@ -27,6 +27,8 @@ fn clamped() -> Clamped {
         private_ipc: true,
         private_uts: true,
         init: true,
+        read_only_root: false,
+        unveil: Vec::new(),
         bounding: super::super::caps::Caps::nomad(),
         limits: Limits::default(),
         asked_limits: Vec::new(),
@@ -72,12 +74,13 @@ fn the_same_request_is_known_again_and_any_other_is_not() {
 
 #[test]
 fn the_task_has_the_names_of_its_user_unless_the_job_says_otherwise() {
-    let env = environment(&task(), &clamped(), Some(&alice()), &[]);
+    let env = environment(&task(), &clamped(), Some(&alice()), &[], Isolation::Chroot);
     assert_eq!((value(&env, "USER"), value(&env, "LOGNAME")), (Some("alice"), Some("alice")));
     assert_eq!(value(&env, "HOME"), Some("/job/home"));
     let mut inherited = task();
     inherited.env.0.insert("HOME".into(), std::env::var("HOME").unwrap_or_default());
-    assert_eq!(value(&environment(&inherited, &clamped(), Some(&alice()), &[]), "HOME"), Some("/home/alice"));
+    let env = environment(&inherited, &clamped(), Some(&alice()), &[], Isolation::Chroot);
+    assert_eq!(value(&env, "HOME"), Some("/home/alice"));
 }
 
 #[test]
@@ -92,7 +95,7 @@ fn a_plan_drops_sets_and_copies_variables_and_a_path_is_always_there() {
         ],
         ..clamped()
     };
-    let env = environment(&task(), &edited, None, &[]);
+    let env = environment(&task(), &edited, None, &[], Isolation::Chroot);
     assert_eq!((value(&env, "LD_PRELOAD"), value(&env, "NOTHING")), (None, None));
     assert_eq!((value(&env, "PYTHONUNBUFFERED"), value(&env, "PASSWORD")), (Some("1"), Some("s3cret")));
     assert!(value(&env, "PATH").unwrap().starts_with("/venv/bin:/usr/local/sbin:"));
@@ -107,7 +110,7 @@ fn what_the_operator_denies_is_in_no_environment_under_any_name() {
         ],
         ..clamped()
     };
-    let env = environment(&task(), &edited, Some(&alice()), &["TOKEN*".into(), "USER".into()]);
+    let env = environment(&task(), &edited, Some(&alice()), &["TOKEN*".into(), "USER".into()], Isolation::Chroot);
     let names: Vec<&str> = env.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["HOME", "LD_PRELOAD", "LOGNAME", "PATH"]);
 }
@@ -183,4 +186,47 @@ fn a_network_that_the_driver_should_make_is_refused_and_one_of_the_group_is_join
     assert_eq!(with(NetworkMode::Group, "/run/netns/a1"), Ok(Some("/run/netns/a1".into())));
     assert!(with(NetworkMode::Task, "").unwrap_err().contains("makes none"));
     assert_eq!(network(&task()), Ok(None));
+}
+
+#[test]
+fn a_root_that_shows_the_host_has_what_the_agent_does_not_mount_and_hides_what_it_keeps() {
+    let memo = Memo::default();
+    let made = |block: &DriverConfig, clamped: &Clamped| {
+        over_the_host(&task(), root(&task(), clamped, "/srv/alloc/a1/web".into(), &memo).unwrap(), block)
+    };
+    let made_read_only = made(&DriverConfig::default(), &Clamped { read_only_root: true, ..clamped() }).unwrap();
+    assert_eq!(made_read_only.writable.unwrap(), ["/alloc", "/local", "/secrets", "/tmp"]);
+    let made_usual = made(&DriverConfig::default(), &clamped()).unwrap();
+    let alloc = made_usual.mounts.first().unwrap();
+    assert_eq!((alloc.source.as_str(), alloc.target.as_str()), ("/srv/alloc/a1/alloc", "/alloc"));
+    assert_eq!((made_usual.hidden, made_usual.writable), (vec!["/private".to_owned()], None));
+    let host = made_usual.host.unwrap();
+    assert!(host.paths.contains(&"/usr".to_owned()));
+    assert_eq!(host.work, Path::new("/srv/alloc/a1/.web.overlay"));
+    let block = DriverConfig::from_json(&json!({"host_paths": ["/srv"]})).unwrap();
+    let why = made(&block, &clamped()).unwrap_err();
+    assert!(why.contains("yurt.host_paths has \"/srv\""), "{why}");
+}
+
+#[test]
+fn a_task_that_sees_some_of_the_host_has_a_tmp_of_its_own_unless_the_job_says_another() {
+    let env = |job: Option<&str>, isolation| {
+        let mut task = task();
+        task.env.0.extend(job.map(|job| ("TMPDIR".to_owned(), job.to_owned())));
+        environment(&task, &clamped(), None, &[], isolation)
+    };
+    assert_eq!(value(&env(None, Isolation::Landlock), "TMPDIR"), Some("/srv/alloc/a1/web/tmp"));
+    assert_eq!(value(&env(Some("/var/x"), Isolation::Landlock), "TMPDIR"), Some("/var/x"));
+    assert_eq!(value(&env(None, Isolation::Overlay), "TMPDIR"), None);
+}
+
+#[test]
+fn rules_are_about_the_agent_s_directories_whatever_the_job_says_of_them() {
+    let mut task = task();
+    task.env.0.insert("NOMAD_TASK_DIR".to_owned(), "/etc/local".to_owned());
+    assert_eq!(unveil::own_dir(&task), Path::new("/srv/alloc/a1/web"));
+    let unveiled = unveil::of(&task, &clamped(), &[]);
+    let paths: Vec<&str> = unveiled.paths.iter().map(|one| one.path.as_str()).collect();
+    assert_eq!(paths, ["/srv/alloc/a1/web", "/srv/alloc/a1/alloc", "/srv/alloc/a1/web/secrets"]);
+    assert!(unveiled.hidden.contains(&"/srv/alloc/a1/web/private".to_owned()));
 }

@@ -10,10 +10,10 @@ use super::start::task_dir;
 pub(super) fn of(task: &TaskConfig, isolation: Isolation) -> wit::TaskView {
     let own = task_dir(task);
     let dir = |variable: &str, inside: &str| {
-        task.env.0.get(variable).cloned().unwrap_or_else(|| match (isolation, inside) {
-            (Isolation::Chroot, _) => format!("/{inside}"),
-            (Isolation::None, "alloc") => format!("{}/alloc", task.alloc_dir),
-            (Isolation::None, _) => format!("{}/{inside}", own.display()),
+        task.env.0.get(variable).cloned().unwrap_or_else(|| match (isolation.has_a_root(), inside) {
+            (true, _) => format!("/{inside}"),
+            (false, "alloc") => format!("{}/alloc", task.alloc_dir),
+            (false, _) => format!("{}/{inside}", own.display()),
         })
     };
     let clamped = |mb: u64| u32::try_from(mb).unwrap_or(u32::MAX);

@@ -13,9 +13,15 @@ pub async fn each(row: &str, body: impl AsyncFn(&mut Node)) {
     run(row, |_| None, body).await;
 }
 
+/// Rows that the modes of [`Subject::more`] have, too.
+pub(crate) const IN_EVERY_MODE: &[&str] = &[
+    "K01", "K02", "S01", "S02", "S03", "S07", "S08", "S10", "S14", "S18", "S21", "S22", "S28", "S33", "S35", "S42",
+    "X01", "X12",
+];
+
 /// Where tasks have a root directory and namespaces of their own.
 pub async fn in_a_root(row: &str, body: impl AsyncFn(&mut Node)) {
-    let only = |subject: Subject| (subject.isolation != Isolation::Chroot).then_some("its tasks have the host's root");
+    let only = |subject: Subject| (!subject.isolation.has_a_root()).then_some("its tasks have the host's root");
     run(row, only, body).await;
 }
 
@@ -24,6 +30,12 @@ pub async fn in_the_hosts_files(row: &str, body: impl AsyncFn(&mut Node)) {
     let only =
         |subject: Subject| (subject.isolation != Isolation::None).then_some("its tasks have a root of their own");
     run(row, only, body).await;
+}
+
+/// Where tasks have this of the host.
+pub async fn with(isolation: Isolation, row: &str, body: impl AsyncFn(&mut Node)) {
+    let fits = |subject: Subject| subject.isolation == isolation && subject.flavour.is_yurt();
+    run(row, |subject| (!fits(subject)).then_some("it is about another mode of Yurt's"), body).await;
 }
 
 /// About something that only Yurt has, whatever its guest: `what` says what the others lack.
@@ -39,8 +51,8 @@ pub async fn of_python(row: &str, what: &str, body: impl AsyncFn(&mut Node)) {
 /// About what jobs and operators say to the exec guest, where tasks have a root directory and namespaces of their own.
 pub async fn of_yurt_exec(row: &str, body: impl AsyncFn(&mut Node)) {
     let only = |subject: Subject| match (subject.flavour, subject.isolation) {
-        (Flavour::YurtExec, Isolation::Chroot) => None,
-        (Flavour::YurtExec, Isolation::None) => Some("its tasks have the host's root"),
+        (Flavour::YurtExec, isolation) if isolation.has_a_root() => None,
+        (Flavour::YurtExec, _) => Some("its tasks have the host's root"),
         _ => Some("it is said in the exec guest's words"),
     };
     run(row, only, body).await;
@@ -58,7 +70,10 @@ async fn run<'a>(row: &str, not_for: impl Fn(Subject) -> Option<&'a str>, body: 
         say(&format!("{row}: skipped: needs root, for tasks of another user, control groups and mounts"));
         return;
     }
-    let subjects = Subject::all();
+    let mut subjects = Subject::all();
+    if IN_EVERY_MODE.contains(&row) {
+        subjects.extend(Subject::more());
+    }
     for subject in &subjects {
         if let Some(why) = excuse(row, subject.flavour) {
             say(&format!("{row}: not for {subject}: {why}"));

@@ -17,6 +17,8 @@ use super::subject::{Isolation, Program, Subject};
 
 /// The name of the task in all rows.
 const TASK: &str = "web";
+/// Whom an agent invents for a task that names no user.
+const DYNAMIC_USER: &str = "nomad-80123";
 /// The agent's own `PATH`, which tasks without an image get to see.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -130,8 +132,10 @@ impl Site {
         for dir in ["secrets", "private"] {
             site.mount_secrets(&task.join(dir));
         }
-        if subject.isolation == Isolation::Chroot {
-            site.bind(&site.alloc_dir.join("alloc"), &task.join("alloc"));
+        match subject.isolation {
+            Isolation::Chroot => site.bind(&site.alloc_dir.join("alloc"), &task.join("alloc")),
+            Isolation::Landlock => site.unveil(&task),
+            Isolation::Overlay | Isolation::None => {}
         }
         site
     }
@@ -141,6 +145,16 @@ impl Site {
         rustix::mount::mount("tmpfs", at, "tmpfs", MountFlags::NOEXEC, Some(size.as_c_str())).expect("a tmpfs");
         self.mounts.lock().expect("no panic").push(at.to_owned());
         fs::set_permissions(at, fs::Permissions::from_mode(0o777)).expect("a mode");
+    }
+
+    /// Where a task finds its directories that must not see where allocations lie.
+    fn unveil(&self, task: &Path) {
+        let own = self.own_dir();
+        fs::create_dir_all(&own).expect("a directory");
+        self.bind(task, &own);
+        open_dir(&own.join("alloc"));
+        self.bind(&self.alloc_dir.join("alloc"), &own.join("alloc"));
+        self.bind(&task.join("secrets"), &own.join("secrets"));
     }
 
     fn bind(&self, what: &Path, at: &Path) {
@@ -153,21 +167,41 @@ impl Site {
         self.alloc_dir.join(TASK)
     }
 
+    /// The directory in which `local` lies, as the task sees it.
+    pub fn own_dir(&self) -> PathBuf {
+        match self.isolation {
+            Isolation::Chroot | Isolation::Overlay => "/".into(),
+            Isolation::None => self.task_dir(),
+            Isolation::Landlock => {
+                let mounts = self.alloc_dir.parent().expect("a parent").join("mounts");
+                mounts.join(format!("{}-{TASK}", self.alloc_id))
+            }
+        }
+    }
+
+    /// A directory of the task's, as the task sees it.
+    fn seen(&self, name: &str) -> PathBuf {
+        match (self.isolation, name) {
+            (Isolation::None, "alloc") => self.alloc_dir.join("alloc"),
+            _ => self.own_dir().join(name),
+        }
+    }
+
     /// A path of the shared directory, as the task sees it.
     pub fn alloc_path(&self, path: &str) -> String {
-        self.seen(&self.alloc_dir.join("alloc"), "/alloc", path)
+        self.seen("alloc").join(path).display().to_string()
     }
 
     /// A path of the task's own `local`, as the task sees it.
     pub fn local_path(&self, path: &str) -> String {
-        self.seen(&self.task_dir().join("local"), "/local", path)
+        self.seen("local").join(path).display().to_string()
     }
 
-    fn seen(&self, on_host: &Path, in_root: &str, path: &str) -> String {
-        match self.isolation {
-            Isolation::Chroot => format!("{in_root}/{path}"),
-            Isolation::None => on_host.join(path).display().to_string(),
-        }
+    /// A path of the task's `tmp`, as the task sees it.
+    pub fn tmp_path(&self, path: &str) -> String {
+        let of_all = self.isolation == Isolation::None;
+        let tmp = if of_all { PathBuf::from("/tmp") } else { self.seen("tmp") };
+        tmp.join(path).display().to_string()
     }
 
     /// Puts a file below the task's directory, as a template does.
@@ -180,11 +214,7 @@ impl Site {
 
     /// What an agent sends for the task. `config` is the evaluated `config` block.
     pub fn task_config(&self, request: &Request, config: Vec<u8>) -> TaskConfig {
-        let dir = |name: &str| match self.isolation {
-            Isolation::Chroot => format!("/{name}"),
-            Isolation::None if name == "alloc" => self.alloc_dir.join("alloc").display().to_string(),
-            Isolation::None => self.task_dir().join(name).display().to_string(),
-        };
+        let dir = |name: &str| self.seen(name).display().to_string();
         let mut env = BTreeMap::from([
             ("NOMAD_ALLOC_DIR", dir("alloc")),
             ("NOMAD_TASK_DIR", dir("local")),
@@ -208,6 +238,10 @@ impl Site {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect::<BTreeMap<_, _>>();
+        if self.isolation == Isolation::Overlay {
+            // Of the host's environment an agent passes on nothing.
+            env.retain(|name, _| !["PATH", "LANG"].contains(&name.as_str()));
+        }
         env.extend(request.env.clone());
         let most = match request.memory_max {
             MemoryMax::Mb(max) => max.max(request.memory_mb),
@@ -239,7 +273,7 @@ impl Site {
                 },
                 ..Resources::default()
             },
-            user: request.user.clone(),
+            user: request.user.clone().or((self.isolation == Isolation::Landlock).then(|| DYNAMIC_USER.to_owned())),
             alloc_dir: self.alloc_dir.display().to_string(),
             stdout_path: self.stdout.path().display().to_string(),
             stderr_path: self.stderr.path().display().to_string(),

@@ -25,8 +25,29 @@ pub enum Flavour {
 pub enum Isolation {
     /// A root directory that the agent filled, and namespaces.
     Chroot,
+    /// A root directory that shows directories of the host, and namespaces.
+    Overlay,
+    /// What rules in the kernel allow, and namespaces.
+    Landlock,
     /// All of it.
     None,
+}
+
+impl Isolation {
+    /// Whether tasks have a root directory of their own.
+    pub fn has_a_root(self) -> bool {
+        matches!(self, Isolation::Chroot | Isolation::Overlay)
+    }
+
+    /// As operators write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isolation::Chroot => "chroot",
+            Isolation::Overlay => "overlay",
+            Isolation::Landlock => "landlock",
+            Isolation::None => "none",
+        }
+    }
 }
 
 /// A driver in one of its modes.
@@ -40,16 +61,13 @@ pub struct Subject {
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match (self.flavour, self.isolation) {
-            (Flavour::Python, Isolation::Chroot) => "python",
-            (Flavour::Python, Isolation::None) => "python, isolation none",
-            (Flavour::YurtExec, Isolation::Chroot) => "yurt-exec",
-            (Flavour::YurtExec, Isolation::None) => "yurt-exec, isolation none",
-            (Flavour::YurtRawExec, _) => "yurt-raw-exec",
-            (Flavour::YurtWasi, _) => "yurt-wasi",
-            (Flavour::RawExec, _) => "raw_exec",
-            (Flavour::Exec, _) => "exec",
-        })
+        match (self.flavour, self.isolation) {
+            (Flavour::Python | Flavour::YurtExec, Isolation::Chroot)
+            | (Flavour::YurtRawExec | Flavour::YurtWasi | Flavour::RawExec | Flavour::Exec, _) => {
+                f.write_str(self.flavour.name())
+            }
+            (flavour, isolation) => write!(f, "{}, isolation {}", flavour.name(), isolation.name()),
+        }
     }
 }
 
@@ -64,20 +82,39 @@ impl Subject {
         isolations.iter().map(|isolation| Subject { flavour, isolation: *isolation }).collect()
     }
 
-    /// What is under test in this run.
+    /// What is under test in this run: with `YURT_DRIVER_ISOLATION` in that mode alone.
     pub fn all() -> Vec<Subject> {
-        Subject::of(Flavour::of_this_run())
+        let flavour = Flavour::of_this_run();
+        match std::env::var("YURT_DRIVER_ISOLATION") {
+            Err(_) => Subject::of(flavour),
+            Ok(name) => {
+                let all = [Isolation::Chroot, Isolation::Overlay, Isolation::Landlock, Isolation::None];
+                let known = all.into_iter().find(|isolation| isolation.name() == name);
+                let isolation = known.unwrap_or_else(|| panic!("YURT_DRIVER_ISOLATION is {name:?}: no such mode"));
+                vec![Subject { flavour, isolation }]
+            }
+        }
+    }
+
+    /// Modes in which a run has some rows only: those that are about what a mode does.
+    pub fn more() -> Vec<Subject> {
+        let flavour = Flavour::of_this_run();
+        let more = std::env::var_os("YURT_DRIVER_ISOLATION").is_none() && flavour.is_yurt();
+        let isolations = [Isolation::Overlay, Isolation::Landlock].into_iter().filter(|_| more);
+        isolations.map(|isolation| Subject { flavour, isolation }).collect()
     }
 
     /// Whether a task is process 1 of a namespace, which no signal ends that it does not handle.
     pub fn tasks_are_process_1(self) -> bool {
-        matches!(self.flavour, Flavour::Exec | Flavour::YurtExec) && self.isolation == Isolation::Chroot
+        matches!(self.flavour, Flavour::Exec | Flavour::YurtExec) && self.isolation != Isolation::None
     }
 
     /// Its plugin's configuration, as an operator writes it.
     pub fn plugin_config(self) -> &'static str {
         match (self.flavour, self.isolation) {
             (Flavour::Python | Flavour::YurtExec, Isolation::None) => "yurt { isolation = \"none\" }",
+            (Flavour::Python | Flavour::YurtExec, Isolation::Overlay) => "yurt { isolation = \"overlay\" }",
+            (Flavour::Python | Flavour::YurtExec, Isolation::Landlock) => "yurt { isolation = \"landlock\" }",
             (Flavour::RawExec | Flavour::YurtRawExec, _) => "enabled = true",
             _ => "",
         }

@@ -9,11 +9,15 @@ async fn k01_what_the_driver_can_do_arrives_whole() {
         let can = soon(node.driver.capabilities()).await.unwrap();
         let isolation = match node.subject.isolation {
             Isolation::Chroot => FsIsolation::Chroot,
+            Isolation::Overlay => FsIsolation::Image,
+            Isolation::Landlock => FsIsolation::Unveil,
             Isolation::None => FsIsolation::None,
         };
         assert_eq!(can.isolation, isolation);
         assert!(can.networks.contains(&NetworkMode::Group), "{:?}", can.networks);
-        assert!(!can.makes_network && !can.dynamic_users, "{can:?}");
+        assert!(!can.makes_network, "{can:?}");
+        // An agent that unveils has to give its mounts to somebody.
+        assert_eq!(can.dynamic_users, node.subject.isolation == Isolation::Landlock);
     })
     .await;
 }
@@ -22,7 +26,7 @@ async fn k01_what_the_driver_can_do_arrives_whole() {
 async fn k02_mounts_and_log_collection_are_told_on_the_wire() {
     each("K02", async |node| {
         let can = soon(node.driver.capabilities()).await.unwrap();
-        assert_eq!(can.mounts, node.subject.isolation == Isolation::Chroot);
+        assert_eq!(can.mounts, node.subject.isolation.has_a_root());
         assert!(!can.collects_logs);
     })
     .await;
@@ -56,7 +60,7 @@ async fn k04_they_stay_the_same_until_the_driver_is_configured_anew() {
         }
         let other = match node.subject.isolation {
             Isolation::Chroot => ("yurt { isolation = \"none\" }", FsIsolation::None),
-            Isolation::None => ("", FsIsolation::Chroot),
+            _ => ("", FsIsolation::Chroot),
         };
         node.configure(other.0).await.unwrap();
         assert_eq!(soon(node.driver.capabilities()).await.unwrap().isolation, other.1);

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 use yurt_conformance::driver::{
-    Flavour, Hierarchy, Isolation, Node, Program, Request, Task, each, exists, in_a_root, namespace, of_yurt, refused,
-    soon, until, within,
+    Flavour, Hierarchy, Node, Program, Request, Task, each, exists, in_a_root, namespace, of_yurt, refused, soon,
+    until, within,
 };
 use yurt_conformance::patience;
 use yurt_nomad::client::{ExecAnswer, ExecSession};
@@ -242,13 +242,13 @@ async fn x12_what_a_command_makes_is_where_the_task_makes_its_own() {
     each("X12", async |node| {
         let task = idle(node).await;
         let name = format!("made-{}", &task.config.alloc_id[..13]);
-        let path = format!("/tmp/{name}");
+        let path = task.site.tmp_path(&name);
         for _ in 0..2 {
             let (out, err, code) = told(&task, &format!("echo here >> {path}; tail -n 1 {path}"), false, &[]).await;
             assert_eq!((out.as_str(), code), ("here\n", 0), "{err}");
         }
         let on_host = std::path::Path::new(&path).exists();
-        assert_eq!(on_host, node.subject.isolation == Isolation::None);
+        assert_eq!(on_host, !node.subject.isolation.has_a_root());
         assert_eq!(task.sh(&format!("wc -l < {path}; rm {path}")).await, "2");
         if Hierarchy::here() == Hierarchy::V2 {
             let (groups, ..) = told(&task, "cat /proc/self/cgroup", false, &[]).await;

@@ -135,7 +135,7 @@ async fn f07_not_root_where_root_is_needed_is_undetected() {
         );
         let (_, first) = elsewhere(node, &setup, node.subject.plugin_config()).await;
         match (&first.health, node.subject.isolation) {
-            (Health::Undetected { reason }, Isolation::Chroot) => {
+            (Health::Undetected { reason }, Isolation::Chroot | Isolation::Overlay | Isolation::Landlock) => {
                 assert!(reason.contains("Driver must run as root"), "{reason}");
             }
             (Health::Healthy { .. }, Isolation::None) => {}

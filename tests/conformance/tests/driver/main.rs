@@ -15,6 +15,7 @@ mod exec;
 mod fingerprint;
 mod hostile;
 mod identity;
+mod landlock;
 mod life;
 mod limits;
 mod many;

@@ -1,6 +1,6 @@
 //! A recording of a driver's calls: what jobs say is in it only where the operator asks for that.
 
-use yurt_conformance::driver::{Isolation, Program, of_python, quoted, until};
+use yurt_conformance::driver::{Program, of_python, quoted, until};
 use yurt_nomad::driver::ExitResult;
 
 #[tokio::test]
@@ -8,10 +8,7 @@ async fn l09_what_a_job_says_is_recorded_only_where_that_is_asked_for() {
     of_python("L09", "it records nothing", async |node| {
         for secrets in [false, true] {
             let record = node.dir().join(format!("record-{secrets}"));
-            let isolation = match node.subject.isolation {
-                Isolation::None => "isolation = \"none\"\n",
-                _ => "",
-            };
+            let isolation = format!("isolation = {}\n", quoted(node.subject.isolation.name()));
             let place = quoted(&record.display().to_string());
             let config = format!("yurt {{\n{isolation}record = {place}\nrecord_secrets = {secrets}\n}}");
             node.configure(&config).await.unwrap_or_else(|why| panic!("{why}"));

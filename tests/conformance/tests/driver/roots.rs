@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use yurt_conformance::driver::{
-    Flavour, Hierarchy, Isolation, Program, Request, Task, in_a_root, of_yurt, quoted, refused,
+    Flavour, Hierarchy, Isolation, Program, Request, Task, in_a_root, of_yurt, quoted, refused, soon, with,
 };
 use yurt_nomad::driver::{DeviceNode, Env, Mount};
 
@@ -133,7 +133,8 @@ async fn s18_a_program_that_is_not_in_the_tasks_root_is_not_taken_from_the_host(
         let on_host = node.dir().join("tool");
         fs::copy("/usr/bin/env", &on_host).unwrap();
         let mut paths = vec![on_host.to_str().unwrap(), "/nowhere/tool", "no-such-tool"];
-        if node.is_yurt() {
+        // What shows the host's /usr has that one.
+        if node.is_yurt() && node.subject.isolation == Isolation::Chroot {
             paths.push("../../../../usr/bin/mount");
         }
         for path in paths {
@@ -230,6 +231,231 @@ async fn s08_devices_of_a_directory_are_allowed_by_the_numbers_that_they_have_no
         node.relaunch().await;
         let task = node.recover(&task).await.unwrap();
         renewed(&task, [true, false], 8).await;
+        task.destroy(true).await.unwrap();
+    })
+    .await;
+}
+
+/// What a task lists in a directory, in order.
+async fn listed(task: &Task, path: &str) -> Vec<String> {
+    task.sh(&format!("ls -a {path}"))
+        .await
+        .lines()
+        .filter(|name| ![".", ".."].contains(name))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn names_in(path: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn s35_the_root_is_what_the_agent_filled() {
+    with(Isolation::Chroot, "S35", async |node| {
+        let task = node.run(Program::idle()).await;
+        task.ready().await;
+        for path in ["", "usr", "etc", "local"] {
+            let seen = sorted(listed(&task, &format!("/{path}")).await);
+            assert_eq!(seen, names_in(&task.site.task_dir().join(path)), "{path}");
+        }
+        assert!(listed(&task, "/").await.iter().any(|name| name == "usr"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn s35_the_root_has_the_host_s_directories_and_what_is_written_is_the_task_s_own() {
+    with(Isolation::Overlay, "S35", async |node| {
+        let site = node.site(false);
+        site.put("etc/of-the-template", "template\n");
+        site.put("secrets/token", "token\n");
+        site.put("private/token", "for the agent\n");
+        let request = Request::of(Program::idle()).user("root");
+        let config = node.task_config(&site, &request);
+        let task = node.start_at(&site, config).await.unwrap();
+        task.ready().await;
+
+        // As a chroot_env of Nomad's default ones would have it.
+        let there = ["bin", "etc", "lib", "lib32", "lib64", "sbin", "usr"].into_iter();
+        let mut root: Vec<String> =
+            there.filter(|name| Path::new("/").join(name).exists()).map(str::to_owned).collect();
+        root.extend(["alloc", "dev", "local", "private", "proc", "secrets", "sys", "tmp"].map(str::to_owned));
+        let seen = sorted(listed(&task, "/").await);
+        let more: Vec<&String> = seen.iter().filter(|name| !root.contains(name)).collect();
+        assert!(root.iter().all(|name| seen.contains(name)) && more.iter().all(|name| *name == "run"), "{seen:?}");
+        assert_eq!(sorted(listed(&task, "/usr/bin").await), names_in(Path::new("/usr/bin")));
+        assert_eq!(task.sh("cat /etc/of-the-template /secrets/token; ls /private; cat /etc/hostname").await.lines().count(), 3);
+
+        // Nothing that root does reaches the host, and all of it the task's directory.
+        let mark = format!("yurt-{}", &site.alloc_id[..13]);
+        let script = format!(
+            "echo x > /etc/{mark}; echo x > /usr/bin/{mark}; echo x >> /etc/hostname; rm /etc/passwd; echo x > /{mark}; echo x > /alloc/data/{mark}"
+        );
+        let before = fs::read_to_string("/etc/hostname").unwrap();
+        task.sh(&script).await;
+        assert_eq!(fs::read_to_string("/etc/hostname").unwrap(), before);
+        assert!(Path::new("/etc/passwd").exists());
+        for path in ["/etc", "/usr/bin", "/"] {
+            assert!(!Path::new(path).join(&mark).exists(), "{path}");
+            let own = site.task_dir().join(path.trim_start_matches('/')).join(&mark);
+            assert_eq!(fs::read_to_string(&own).unwrap(), "x\n", "{}", own.display());
+        }
+        assert!(site.alloc_dir.join("alloc/data").join(&mark).exists());
+        // And the other way: what an agent renders later.
+        site.put("local/later", "later\n");
+        site.put("at-the-root", "later\n");
+        assert_eq!(task.sh("cat /local/later /at-the-root").await, "later\nlater");
+        // The next run finds what the first one left, as it does in a directory that the agent filled.
+        task.destroy(true).await.unwrap();
+        let config = node.task_config(&site, &request);
+        let again = node.start_at(&site, config).await.unwrap();
+        again.ready().await;
+        assert_eq!(again.sh(&format!("cat /etc/{mark}; ls /etc/passwd 2>&1 | grep -c 'No such'")).await, "x\n1");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn s35_an_artifact_runs_from_where_it_is_and_from_where_it_is_mounted() {
+    in_a_root("S35", async |node| {
+        let site = node.site(false);
+        yurt_conformance::driver::put_program(
+            &site.task_dir().join("local/tree/run"),
+            "#!/bin/sh\necho runs from $0\n",
+        );
+        let mut config = node.task_config(
+            &site,
+            &Request::of(Program::shell("/local/tree/run; /opt/tree/run; cd /local/tree && ./run")),
+        );
+        config.mounts = vec![Mount {
+            task_path: "/opt/tree".into(),
+            host_path: site.task_dir().join("local/tree").display().to_string(),
+            read_only: true,
+            ..Mount::default()
+        }];
+        let task = node.start_at(&site, config).await.unwrap();
+        assert_eq!(task.exit().await.code, 0);
+        task.stdout().says("runs from /local/tree/run\nruns from /opt/tree/run\nruns from ./run\n").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn s35_where_no_layer_can_be_the_host_s_directories_are_read_only_and_that_is_told() {
+    with(Isolation::Overlay, "S35", async |node| {
+        // Allocations on an overlay: no upper layer for another one.
+        let site = node.site(false);
+        let below = node.dir().join("layers");
+        for name in ["lower", "upper", "work"] {
+            fs::create_dir_all(below.join(name)).unwrap();
+        }
+        let at = |name: &str| below.join(name).display().to_string();
+        let options = format!("lowerdir={},upperdir={},workdir={}", at("lower"), at("upper"), at("work"));
+        let options = std::ffi::CString::new(options).unwrap();
+        let place = site.alloc_dir.join("merged");
+        fs::create_dir(&place).unwrap();
+        rustix::mount::mount("overlay", &place, "overlay", MountFlags::empty(), Some(options.as_c_str())).unwrap();
+        let _merged = Mounted(place.clone());
+        for dir in ["alloc/data", "web/local", "web/secrets", "web/tmp"] {
+            fs::create_dir_all(place.join(dir)).unwrap();
+        }
+        let mut events = soon(node.driver.events()).await.unwrap();
+        let mut config = node.task_config(&site, &Request::of(Program::idle()).user("root"));
+        config.alloc_dir = place.display().to_string();
+        let task = node.start_at(&site, config).await.unwrap();
+        task.ready().await;
+        let said = task.sh("(echo x > /etc/x) 2>&1; echo y > /y; echo y > /alloc/data/y; cat /y").await;
+        assert!(said.contains("Read-only file system") && said.ends_with('y'), "{said}");
+        let told = soon(async {
+            loop {
+                let event = events.next().await.unwrap();
+                if event.message.contains("read-only in the task") {
+                    return event.message;
+                }
+            }
+        })
+        .await;
+        assert!(
+            told.contains("Invalid argument") && told.contains("laying the root directory over the host's"),
+            "{told}"
+        );
+        task.destroy(true).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn s35_a_directory_in_which_allocations_lie_is_not_shown_to_tasks() {
+    with(Isolation::Overlay, "S35", async |node| {
+        let first = node.dir().components().nth(1).unwrap().as_os_str().to_string_lossy().into_owned();
+        if first == "tmp" {
+            // Not to be had as one of the host's in any case.
+            let why = node.configure("yurt {\nisolation = \"overlay\"\nhost_paths = [\"/tmp\"]\n}").await.unwrap_err();
+            assert!(why.to_string().contains("yurt.host_paths"), "{why}");
+            return;
+        }
+        node.configure(&format!("yurt {{\nisolation = \"overlay\"\nhost_paths = [\"/{first}\"]\n}}")).await.unwrap();
+        let (_, why, _) = refused(node.try_run(Program::idle()).await);
+        assert!(why.contains("yurt.host_paths") && why.contains("allocations lie there"), "{why}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn s43_a_read_only_root_can_be_written_where_the_task_s_own_directories_are() {
+    of_yurt("S43", "its roots can be written", async |node| {
+        let script = "for d in / /etc /usr /private /alloc/data /local /secrets /tmp /dev/shm /volume; do
+            (echo x > $d/file) 2>/dev/null && echo $d; done; true";
+        let config = |node: &yurt_conformance::driver::Node| {
+            format!("{}read_only_root = true\n", node.subject.job_config(&Program::shell(script)))
+        };
+        if !node.subject.isolation.has_a_root() {
+            let (_, why, _) = refused(node.try_run(Program::config(config(node))).await);
+            assert!(why.contains("wishes.read-only-root"), "{why}");
+            return;
+        }
+        let volume = node.dir().join("volume");
+        fs::create_dir(&volume).unwrap();
+        let site = node.site(false);
+        let mut request = node.task_config(&site, &Request::of(Program::config(config(node))).user("root"));
+        request.mounts =
+            vec![Mount { task_path: "/volume".into(), host_path: volume.display().to_string(), ..Mount::default() }];
+        let task = node.start_at(&site, request).await.unwrap();
+        assert_eq!(task.exit().await.code, 0);
+        task.stdout().says("/alloc/data\n/local\n/secrets\n/tmp\n/dev/shm\n/volume\n").await;
+        assert!(!site.task_dir().join("file").exists() && site.task_dir().join("tmp/file").exists());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn s06_a_task_starts_where_its_root_cannot_be_pivoted_to() {
+    of_yurt("S06", "it is told to, by no_pivot_root", async |node| {
+        if !node.subject.isolation.has_a_root() {
+            return;
+        }
+        // pivot_root(2) takes none whose parent is shared; of an initial ramdisk it says the same.
+        let root = node.dir().join("shared");
+        fs::create_dir(&root).unwrap();
+        let root = root.display();
+        let setup = format!("mount --make-shared /; mount --rbind / {root}; exec chroot {root} \"$0\" \"$@\"");
+        node.end_plugin().await;
+        node.hide(&setup);
+        node.relaunch().await;
+        let task =
+            node.run(Program::shell("ls -d /home /root 2>&1 | grep -c 'No such'; echo ready; exec sleep 600")).await;
+        task.ready().await;
+        assert!(task.stdout().text().starts_with("2\n"), "{}", task.stdout().text());
+        assert_eq!(task.sh("ls -d /usr /local; ls /../../home 2>&1 | grep -c 'No such'").await, "/local\n/usr\n1");
         task.destroy(true).await.unwrap();
     })
     .await;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use yurt_conformance::driver::{Flavour, Isolation, Program, Request, each, of_python, of_yurt, quoted, refused, soon};
+use yurt_conformance::driver::{Flavour, Program, Request, each, of_python, of_yurt, quoted, refused, soon};
 use yurt_nomad::driver::ExitResult;
 
 use crate::said::nothing_came_of_it;
@@ -50,11 +50,7 @@ async fn s03_a_task_works_where_it_is_told_to() {
 async fn s03_without_a_word_a_task_works_in_its_own_directory() {
     each("S03", async |node| {
         let task = node.run(Program::shell("pwd -P")).await;
-        let dir = match node.subject.isolation {
-            Isolation::Chroot => "/".to_owned(),
-            Isolation::None => task.site.task_dir().display().to_string(),
-        };
-        task.stdout().says(&format!("{dir}\n")).await;
+        task.stdout().says(&format!("{}\n", task.site.own_dir().display())).await;
     })
     .await;
 }
