@@ -10,6 +10,7 @@ use yurt_sdk::driver::{
 };
 use yurt_sdk::ids::Denied;
 use yurt_sdk::isolation::{Asked, Terms};
+use yurt_sdk::signals::Signals;
 use yurt_sdk::{Description, Diagnostic, Said, TaskDriver, attribute, command};
 
 /// The exec driver.
@@ -38,6 +39,8 @@ pub struct Task {
     limits: Option<BTreeMap<String, String>>,
     read_only_root: bool,
     unveil: Vec<String>,
+    signals: Option<BTreeMap<String, String>>,
+    stop: Option<Vec<String>>,
 }
 
 /// Who a task runs as where the job does not say.
@@ -74,6 +77,7 @@ impl TaskDriver for Exec {
             said.error("command", "command must be specified".into(), None);
         }
         task.asked().check(&config.terms(), &mut said);
+        task.signals().check(&mut said);
         if !task.work_dir.is_empty() && !task.work_dir.starts_with('/') {
             let message = format!("work_dir must be absolute but got relative path {:?}", task.work_dir);
             said.error("work_dir", message, Some("for example \"${NOMAD_TASK_DIR}\""));
@@ -108,6 +112,8 @@ impl TaskDriver for Exec {
                 mounts: task.unveil.iter().filter_map(|path| unveiled(path)).collect(),
                 ..wishes
             }),
+            signals: task.signals().rules(),
+            stop: task.signals().steps(),
             ..LaunchPlan::of([&[program], task.args.as_slice()].concat())
         }))
     }
@@ -135,6 +141,10 @@ impl Task {
     fn asked(&self) -> Asked<'_> {
         let Task { pid_mode, ipc_mode, cap_add, cap_drop, .. } = self;
         Asked { pid_mode, ipc_mode, cap_add, cap_drop }
+    }
+
+    fn signals(&self) -> Signals<'_> {
+        Signals::of(&self.signals, &self.stop)
     }
 }
 

@@ -26,6 +26,7 @@ fn task(written: &str) -> String {
         "command": "/bin/sh", "args": [], "pid_mode": "", "ipc_mode": "", "cap_add": [], "cap_drop": [], "work_dir": "",
         "limits": null,
         "read_only_root": false, "unveil": [],
+        "signals": null, "stop": null,
     });
     with(defaults, written)
 }
@@ -249,6 +250,22 @@ fn a_task_runs_as_nobody_where_it_is_told_to() {
 }
 
 #[test]
+fn signals_and_the_way_of_stopping_are_the_job_s_to_say() {
+    let plan = planned(
+        "{}",
+        r#"{"signals":{"SIGHUP":"all:SIGTERM"},"stop":["SIGINT 5s","all:SIGTERM"]}"#,
+        &view(),
+        &Machine::default(),
+    );
+    let plan = plan.unwrap();
+    assert_eq!((plan.signals.len(), plan.stop.len()), (1, 2));
+    assert_eq!(
+        said(r#"{"stop":["SIGINT"," SIGTERM"]}"#),
+        ["stop[0]: stop[0] = \"SIGINT\": how long is it waited for before the next step?"]
+    );
+}
+
+#[test]
 fn the_driver_is_healthy_under_its_own_name() {
     let judged = testing::judge::<Exec>(&config("{}"), &Machine::default());
     assert_eq!(
@@ -263,7 +280,8 @@ fn the_schemas_declare_exactly_the_keys_that_are_read() {
     {
         let declared = schema.lines().filter_map(|line| {
             let line = line.strip_prefix("  ")?;
-            let name = line.strip_prefix("attr \"").or_else(|| line.strip_prefix("default \""))?;
+            let name = line.strip_prefix("attr \"").or_else(|| line.strip_prefix("default \""));
+            let name = name.or_else(|| line.strip_prefix("block_attrs \""))?;
             name.strip_suffix("\" {")
         });
         let Value::Object(read) = from_str(&defaults).unwrap() else { panic!() };

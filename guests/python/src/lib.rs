@@ -1,12 +1,14 @@
 //! Yurt's python driver: what a job may say, which interpreters a node has, and how a script is launched.
 //!
 //! It is a pure function of what the host saw and of what operator and job wrote; see `config.rs` for the operator's keys, `task.rs`
-//! for a job's, `interpreters.rs` for what is looked for on a node, `plan.rs` for the launch.
+//! for a job's, `interpreters.rs` for what is looked for on a node, `plan.rs` for the launch and
+//! `packages.rs` for what goes before it.
 
 mod arguments;
 mod config;
 mod interpreters;
 mod judge;
+mod packages;
 mod paths;
 mod plan;
 mod task;

@@ -1,4 +1,4 @@
-//! How a task is launched: `interpreter [-I] [-u] args… script script_args…`.
+//! How a task is launched: `interpreter [-I] [-u] args… script script_args…`, after what `packages.rs` puts before it.
 //!
 //! The task's root is looked into once, so that what is not there is named by key and path instead of by what the kernel says of it. A
 //! look that the host did not make is no obstacle: then the launch itself will tell.
@@ -11,6 +11,7 @@ use yurt_sdk::driver::{
 
 use crate::config::Config;
 use crate::interpreters::{Interpreter, Survey};
+use crate::packages::{self, Packages};
 use crate::task::{Program, Task};
 use crate::{arguments, paths};
 
@@ -36,11 +37,13 @@ pub(crate) fn plan(config: &Config, task: &Task, view: &TaskView, findings: Find
     let script = script(task, program, &place)?;
     let survey = Survey::of(config, findings);
     let wanted = wanted(task, &survey, &place)?;
+    let packages = Packages::of(task, &place);
 
     let looked = [INTERPRETER, PROGRAMS, SCRIPT, WORK_DIR].iter().any(|id| findings.of(id).is_some());
     if !looked {
         let mut probes = wanted.probes();
         probes.extend(script.as_deref().map(|path| Probe::stat(SCRIPT, path)));
+        probes.extend(packages.iter().flat_map(Packages::probes));
         probes.extend(task.work_dir.as_deref().map(|path| Probe::stat(WORK_DIR, path)));
         return Ok(Next::LookInside(probes));
     }
@@ -51,15 +54,27 @@ pub(crate) fn plan(config: &Config, task: &Task, view: &TaskView, findings: Find
     let interpreter = wanted.path(findings)?;
     if let (Program::Script(typed), Some(path)) = (program, &script) {
         let stands = standing(findings, SCRIPT, path, Kind::Any);
-        stands.map_err(|why| place.missing(path, format!("script = {typed:?}: {why}")).at("script"))?;
+        let key = task.file_key();
+        stands.map_err(|why| place.missing(path, format!("{key} = {typed:?}: {why}")).at(key))?;
     }
-    Ok(Next::Launch(launch(task, view, program, &interpreter, &wanted)))
+    let mut prepare: Vec<_> = packages::check_sum(task, &place, &interpreter).into_iter().collect();
+    let venv = match (&packages, &wanted) {
+        (Some(packages), _) => {
+            packages.found(&place, findings)?;
+            prepare.extend(packages.steps(&interpreter));
+            Some(packages.venv.as_str())
+        }
+        (None, Wanted::OfVenv { directory, .. }) => Some(directory.as_str()),
+        (None, _) => None,
+    };
+    let plan = launch(task, view, program, (&interpreter, venv), &wanted);
+    Ok(Next::Launch(LaunchPlan { prepare, ..plan }))
 }
 
 /// Where relative paths count from.
-struct Place<'a> {
+pub(crate) struct Place<'a> {
     directory: String,
-    view: &'a TaskView,
+    pub(crate) view: &'a TaskView,
 }
 
 impl<'a> Place<'a> {
@@ -69,12 +84,12 @@ impl<'a> Place<'a> {
         Place { directory, view }
     }
 
-    fn joined(&self, path: &str) -> String {
+    pub(crate) fn joined(&self, path: &str) -> String {
         paths::joined(&self.directory, path)
     }
 
     /// In the allocation's directory another task of the group may still be writing.
-    fn missing(&self, path: &str, message: String) -> PlanError {
+    pub(crate) fn missing(&self, path: &str, message: String) -> PlanError {
         let why = PlanError::new(message);
         if paths::is_within(path, &self.view.alloc_dir) { why.or_try_again() } else { why }
     }
@@ -88,12 +103,13 @@ fn script(task: &Task, program: Program<'_>, place: &Place<'_>) -> Result<Option
     }
     let path = place.joined(script);
     if !paths::is_of_the_task(&path, place.view) {
+        let key = task.file_key();
         let message = format!(
-            "script = {script:?} is outside the task: {path} lies neither in {} nor in {}",
+            "{key} = {script:?} is outside the task: {path} lies neither in {} nor in {}",
             paths::task_directory(place.view),
             place.view.alloc_dir
         );
-        return Err(PlanError::new(message).at("script"));
+        return Err(PlanError::new(message).at(key));
     }
     Ok(Some(path))
 }
@@ -206,14 +222,14 @@ fn of_venv(directory: &str) -> String {
 
 /// What has to stand at a path.
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+pub(crate) enum Kind {
     Program,
     Directory,
     Any,
 }
 
 /// Whether it does; else one clause that says why not. Where the host did not look, it is taken to.
-fn standing(findings: Findings<'_>, id: &str, path: &str, kind: Kind) -> Result<(), String> {
+pub(crate) fn standing(findings: Findings<'_>, id: &str, path: &str, kind: Kind) -> Result<(), String> {
     let status = match findings.status(id) {
         Some(Ok(status)) => status,
         Some(Err(Trouble::Absent(_))) => return Err(format!("the task has no {path}")),
@@ -229,8 +245,16 @@ fn standing(findings: Findings<'_>, id: &str, path: &str, kind: Kind) -> Result<
     }
 }
 
-fn launch(task: &Task, view: &TaskView, program: Program<'_>, interpreter: &str, wanted: &Wanted) -> LaunchPlan {
-    let mut command = vec![interpreter.to_owned()];
+/// `venv`: the environment that the program runs in, which may still have to be made by the interpreter.
+fn launch(
+    task: &Task,
+    view: &TaskView,
+    program: Program<'_>,
+    (interpreter, venv): (&str, Option<&str>),
+    wanted: &Wanted,
+) -> LaunchPlan {
+    let python = venv.map_or_else(|| interpreter.to_owned(), of_venv);
+    let mut command = vec![python];
     let mut env = Vec::new();
     if task.isolated() {
         command.push("-I".into());
@@ -262,7 +286,7 @@ fn launch(task: &Task, view: &TaskView, program: Program<'_>, interpreter: &str,
 
     // What `activate` does.
     let mut env_drop = Vec::new();
-    if let Wanted::OfVenv { directory, .. } = wanted {
+    if let Some(directory) = venv {
         env.push(EnvEdit::text("VIRTUAL_ENV", directory));
         env.push(EnvEdit::before("PATH", paths::joined(directory, "bin")));
         env_drop.push("PYTHONHOME".to_owned());
@@ -279,6 +303,8 @@ fn launch(task: &Task, view: &TaskView, program: Program<'_>, interpreter: &str,
             limits: Limit::all(task.limits.as_ref()),
             ..Wishes::none()
         },
+        signals: task.signals().rules(),
+        stop: task.signals().steps(),
         exit_notes: exit_notes(),
         note: Some(format!("{} runs {what}", wanted.described(interpreter))),
         ..LaunchPlan::of(command)

@@ -1,4 +1,4 @@
-use yurt_sdk::driver::{EnvSource, Finding, PathHead, Program as Launched, Sharing};
+use yurt_sdk::driver::{EnvSource, Finding, PathHead, Program as Launched, RunStep, Sharing, SignalAction, Step};
 use yurt_sdk::testing::driver::{self as testing, Machine, view, view_of_the_host};
 
 use super::*;
@@ -58,6 +58,19 @@ fn the_demo_s_task_runs_its_script_in_its_own_directory_as_nobody() {
     assert!(plan.env_drop.is_empty());
     assert_eq!(plan.note.as_deref(), Some("/usr/bin/python3 (Python 3.11.2, CPython) runs server.py"));
     assert_eq!(plan.exit_notes.iter().map(|note| note.code).collect::<Vec<_>>(), [1, 2, 120]);
+}
+
+#[test]
+fn signals_and_the_way_of_stopping_are_the_job_s_to_say() {
+    let task = r#"{"script":"server.py","signals":{"SIGHUP":"all:SIGTERM"},"stop":["SIGINT 5s","run:bin/drain"]}"#;
+    let plan = launched(task);
+    assert_eq!(plan.signals[0].signal, "SIGHUP");
+    assert_eq!(plan.signals[0].action, SignalAction::All("SIGTERM".into()));
+    assert_eq!(plan.stop.iter().map(|step| step.wait_milliseconds).collect::<Vec<_>>(), [5000, u32::MAX]);
+    let (message, path, recoverable) =
+        refused(r#"{"script":"server.py","signals":{"SIGHUP":"SIGTREM"}}"#, &view(), &root());
+    assert!(message.contains("signals.SIGHUP = \"SIGTREM\"") && !recoverable, "{message}");
+    assert_eq!(path.as_deref(), Some("signals.SIGHUP"));
 }
 
 #[test]
@@ -301,4 +314,55 @@ fn looks_that_the_host_does_not_make_leave_the_launch_to_tell() {
     assert_eq!(command(&plan_of(&task)), ["/usr/bin/python3", "server.py"]);
     let named = Task { interpreter: Some("python3.99".into()), ..task };
     assert_eq!(command(&plan_of(&named)), ["python3.99", "server.py"]);
+}
+
+/// Programs and arguments of what goes before, each with its reason.
+fn prepared(plan: &LaunchPlan) -> Vec<(String, &str, bool)> {
+    let mut steps = Vec::new();
+    for step in &plan.prepare {
+        let Step::Run(RunStep { argv, why, recoverable, .. }) = step else { panic!("{step:?}") };
+        steps.push((argv.join(" "), why.as_str(), *recoverable));
+    }
+    steps
+}
+
+#[test]
+fn requirements_are_installed_into_an_environment_that_the_program_then_runs_in() {
+    let root = root().file("/local/requirements.txt", "").directory("/local/wheels");
+    let task = r#"{"script":"server.py","requirements":"local/requirements.txt","wheels":"local/wheels","require_hashes":true}"#;
+    let plan = planned(task, &view(), &root).unwrap();
+    assert_eq!(command(&plan), ["/local/.venv/bin/python", "server.py"]);
+    assert!(plan.env.contains(&EnvEdit::text("VIRTUAL_ENV", "/local/.venv")));
+    let pip = "/local/.venv/bin/python -I -m pip --isolated --no-input --disable-pip-version-check install --no-index --no-cache-dir --find-links /local/wheels --require-hashes -r /local/requirements.txt";
+    let steps = [
+        ("/usr/bin/python3 -I -m venv /local/.venv".to_owned(), "making a virtual environment in /local/.venv", false),
+        (pip.to_owned(), "installing local/requirements.txt from /local/wheels", false),
+    ];
+    assert_eq!(prepared(&plan), steps);
+}
+
+#[test]
+fn requirements_that_another_task_may_still_be_writing_are_worth_another_try() {
+    let root = root().file("/alloc/data/r.txt", "").directory("/local/wheels");
+    let task = r#"{"script":"server.py","requirements":"/alloc/data/r.txt","wheels":"local/wheels"}"#;
+    let plan = planned(task, &view(), &root).unwrap();
+    assert_eq!(prepared(&plan).iter().map(|(_, _, recoverable)| *recoverable).collect::<Vec<_>>(), [false, true]);
+    let without = self::root().directory("/local/wheels");
+    let (message, path, recoverable) = refused(task, &view(), &without);
+    assert_eq!(message, "requirements = \"/alloc/data/r.txt\": the task has no /alloc/data/r.txt");
+    assert_eq!((path.as_deref(), recoverable), (Some("requirements"), true));
+}
+
+#[test]
+fn a_zipapp_is_run_as_a_script_is_and_checked_before_where_its_check_sum_is_known() {
+    let root = root().file("/local/app.pyz", "");
+    let plan = planned(r#"{"zipapp":"local/app.pyz"}"#, &view(), &root).unwrap();
+    assert_eq!((command(&plan), plan.prepare.len()), (vec!["/usr/bin/python3", "local/app.pyz"], 0));
+    let sum = "ab".repeat(32);
+    let plan = planned(&format!(r#"{{"zipapp":"local/app.pyz","sha256":"{sum}"}}"#), &view(), &root).unwrap();
+    let steps = prepared(&plan);
+    assert!(steps.len() == 1 && steps[0].0.ends_with(&format!(" /local/app.pyz {sum}")), "{steps:?}");
+    assert_eq!(steps[0].1, "checking local/app.pyz");
+    let message = message(r#"{"zipapp":"local/none.pyz"}"#, &root);
+    assert_eq!(message, "zipapp = \"local/none.pyz\": the task has no /local/none.pyz");
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use yurt_sdk::driver::Unknown;
+use yurt_sdk::signals::Signals;
 use yurt_sdk::{Diagnostic, Said};
 
-use crate::{arguments, paths};
+use crate::{arguments, packages, paths};
 
 /// The block as its schema (`task.hcldec`) delivers it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -16,18 +17,26 @@ pub struct Task {
     pub(crate) script_args: Option<Vec<String>>,
     pub(crate) module: Option<String>,
     pub(crate) code: Option<String>,
+    pub(crate) zipapp: Option<String>,
+    pub(crate) sha256: Option<String>,
     pub(crate) interpreter: Option<String>,
     pub(crate) venv: Option<String>,
+    pub(crate) requirements: Option<String>,
+    pub(crate) wheels: Option<String>,
+    pub(crate) require_hashes: Option<bool>,
     pub(crate) unbuffered: Option<bool>,
     pub(crate) isolated: Option<bool>,
     pub(crate) work_dir: Option<String>,
     pub(crate) limits: Option<BTreeMap<String, String>>,
     pub(crate) read_only_root: Option<bool>,
+    pub(crate) signals: Option<BTreeMap<String, String>>,
+    pub(crate) stop: Option<Vec<String>>,
 }
 
 /// What a task runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Program<'a> {
+    /// A file: a script, a directory or a zip application.
     Script(&'a str),
     Module(&'a str),
     Code(&'a str),
@@ -42,7 +51,7 @@ impl Task {
         self.programs().into_iter().flatten().next().map(|(_, program)| program)
     }
 
-    fn programs(&self) -> [Option<(&'static str, Program<'_>)>; 3] {
+    fn programs(&self) -> [Option<(&'static str, Program<'_>)>; 4] {
         fn given(text: &Option<String>) -> Option<&str> {
             text.as_deref().filter(|text| !text.is_empty())
         }
@@ -50,7 +59,13 @@ impl Task {
             given(&self.script).map(|script| ("script", Program::Script(script))),
             given(&self.module).map(|module| ("module", Program::Module(module))),
             given(&self.code).map(|code| ("code", Program::Code(code))),
+            given(&self.zipapp).map(|zipapp| ("zipapp", Program::Script(zipapp))),
         ]
+    }
+
+    /// The key of its file.
+    pub(crate) fn file_key(&self) -> &'static str {
+        if self.script.as_ref().is_some_and(|script| !script.is_empty()) { "script" } else { "zipapp" }
     }
 
     pub(crate) fn args(&self) -> &[String] {
@@ -69,29 +84,36 @@ impl Task {
         self.isolated.unwrap_or(false)
     }
 
+    pub(crate) fn signals(&self) -> Signals<'_> {
+        Signals::of(&self.signals, &self.stop)
+    }
+
     pub(crate) fn check(&self, unknown: Unknown<'_>) -> Vec<Diagnostic> {
         let mut said = Said::default();
         self.check_program(unknown, &mut said);
         self.check_args(&mut said);
         self.check_interpreter(&mut said);
+        packages::check(self, unknown, &mut said);
         if let Some(directory) = &self.work_dir
             && !directory.starts_with('/')
         {
             let message = format!("work_dir must be absolute but got relative path {directory:?}");
             said.error("work_dir", message, Some("for example \"${NOMAD_TASK_DIR}\""));
         }
+        self.signals().check(&mut said);
         self.check_texts(&mut said);
         said.0
     }
 
     fn check_program(&self, unknown: Unknown<'_>, said: &mut Said) {
         let given: Vec<_> = self.programs().into_iter().flatten().collect();
-        if given.is_empty() && !["script", "module", "code"].iter().any(|key| unknown.has(key)) {
-            said.error("script", "script must be specified".into(), Some("or module, or code"));
+        if given.is_empty() && !["script", "module", "code", "zipapp"].iter().any(|key| unknown.has(key)) {
+            said.error("script", "script must be specified".into(), Some("or module, code, or zipapp"));
         }
         if let [(first, _), (second, _), ..] = given.as_slice() {
-            let message =
-                format!("{first} and {second} are both given, but one of script, module and code says what to run");
+            let message = format!(
+                "{first} and {second} are both given, but one of script, module, code and zipapp says what to run"
+            );
             said.error(second, message, Some("arguments for it belong in script_args"));
         }
         for (key, program) in given {
@@ -155,8 +177,11 @@ impl Task {
             ("script", &self.script),
             ("module", &self.module),
             ("code", &self.code),
+            ("zipapp", &self.zipapp),
             ("interpreter", &self.interpreter),
             ("venv", &self.venv),
+            ("requirements", &self.requirements),
+            ("wheels", &self.wheels),
             ("work_dir", &self.work_dir),
         ];
         let texts = texts.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text.as_ref()?)));

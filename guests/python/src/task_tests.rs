@@ -33,15 +33,39 @@ fn the_demo_s_task_is_fine() {
 
 #[test]
 fn exactly_one_thing_is_run() {
-    let nothing = ["error script: script must be specified → or module, or code"];
+    let nothing = ["error script: script must be specified → or module, code, or zipapp"];
     assert_eq!(said("{}"), nothing);
     assert_eq!(said(r#"{"script":""}"#), nothing);
     assert_eq!(
         said(r#"{"script":"a.py","module":"a","code":"1"}"#),
         [
-            "error module: script and module are both given, but one of script, module and code says what to run → arguments for it belong in script_args"
+            "error module: script and module are both given, but one of script, module, code and zipapp says what to run → arguments for it belong in script_args"
         ]
     );
+}
+
+#[test]
+fn requirements_come_from_wheels_and_a_check_sum_is_of_a_zipapp() {
+    assert!(said(r#"{"zipapp":"local/app.pyz","sha256":null}"#).is_empty());
+    let sum = "aB".repeat(32);
+    assert!(said(&format!(r#"{{"zipapp":"local/app.pyz","sha256":"{sum}"}}"#)).is_empty());
+    let whole = r#"{"script":"a.py","requirements":"local/r.txt","wheels":"local/wheels","require_hashes":true}"#;
+    assert!(said(whole).is_empty());
+    for (task, words) in [
+        (r#""requirements":"r.txt""#, "error requirements: requirements are installed from a directory of wheels"),
+        (r#""wheels":"w""#, "error wheels: wheels are for requirements"),
+        (r#""require_hashes":true"#, "error require_hashes: require_hashes is for requirements"),
+        (r#""requirements":"r.txt","wheels":"w","venv":"v""#, "error venv: venv and requirements are both given"),
+        (r#""requirements":"","wheels":"w""#, "error requirements: requirements = \"\": a path is expected"),
+        (r#""sha256":"00""#, "error sha256: sha256 is of a zipapp"),
+    ] {
+        let said = said(&format!(r#"{{"script":"a.py",{task}}}"#));
+        assert!(said.first().is_some_and(|first| first.starts_with(words)), "{task}: {said:?}");
+    }
+    let said = said(r#"{"zipapp":"a.pyz","sha256":"0g"}"#);
+    assert_eq!(said, ["error sha256: sha256 = \"0g\": 64 hexadecimal digits are expected"]);
+    // What is known only at run time may still be there.
+    assert!(said_with(r#"{"script":"a.py","requirements":"r.txt","wheels":null}"#, &["wheels"]).is_empty());
 }
 
 #[test]
@@ -151,7 +175,8 @@ fn the_schema_declares_exactly_the_keys_that_are_read() {
         .lines()
         .filter_map(|line| {
             let line = line.trim();
-            let name = line.strip_prefix("attr \"").or_else(|| line.strip_prefix("default \""))?;
+            let name = line.strip_prefix("attr \"").or_else(|| line.strip_prefix("default \""));
+            let name = name.or_else(|| line.strip_prefix("block_attrs \""))?;
             name.strip_suffix("\" {")
         })
         .collect();
@@ -161,19 +186,25 @@ fn the_schema_declares_exactly_the_keys_that_are_read() {
         "script_args",
         "module",
         "code",
+        "zipapp",
+        "sha256",
         "interpreter",
         "venv",
+        "requirements",
+        "wheels",
+        "require_hashes",
         "unbuffered",
         "isolated",
         "work_dir",
         "limits",
         "read_only_root",
+        "signals",
+        "stop",
     ];
     assert_eq!(declared, read);
     // Each of them is read: of a wrong type it is complained about.
     for key in read {
-        let wrong = if key == "limits" { "7" } else { "{}" };
-        let complaint = check_task::<Python>("{}", &format!(r#"{{"{key}":{wrong}}}"#), &[]);
+        let complaint = check_task::<Python>("{}", &format!(r#"{{"{key}":[[1]]}}"#), &[]);
         assert_eq!(complaint.first().map(|said| said.path.as_str()), Some(key), "{key}");
     }
 }

@@ -147,6 +147,7 @@ pub mod log;
 pub mod nodes;
 mod policy;
 mod said;
+pub mod signals;
 pub mod slug;
 mod task_driver;
 pub mod testing;

@@ -24,7 +24,7 @@ mod step;
 pub use files::{Exit, Identity, State, names};
 pub use kernel::{Stat, boot_id, inode};
 pub use protocol::{
-    Allowed, Answer, Carried, Device, Exec, ExecStarted, Failed, File, Isolation, Mount, Privileges, Propagation,
+    Allowed, Answer, Carried, Device, Exec, ExecStarted, Failed, File, Isolation, Make, Mount, Privileges, Propagation,
     Request, ResourceLimit, Start, Started, answer, request,
 };
 pub use step::Step;

@@ -99,6 +99,9 @@ pub struct Start {
     /// With [`Isolation::Landlock`]: what [`Carried::Ruleset`] is to allow of what is mounted for the task only.
     #[prost(message, repeated, tag = "29")]
     pub allowed: Vec<Allowed>,
+    /// Made by the task's process before it may go: as the user that it is then, in its root, in order.
+    #[prost(message, repeated, tag = "40")]
+    pub makes: Vec<Make>,
 }
 
 /// A path and what may be done with it and all below it: `landlock(7)`.
@@ -110,6 +113,23 @@ pub struct Allowed {
     /// `LANDLOCK_ACCESS_FS_…`, as bits.
     #[prost(uint64, tag = "2")]
     pub access: u64,
+}
+
+/// A directory or a file that the task is to find.
+#[derive(Clone, PartialEq, Message)]
+pub struct Make {
+    /// Absolute, within the task's root.
+    #[prost(string, tag = "1")]
+    pub path: String,
+    /// A directory, with those above it; else a file.
+    #[prost(bool, tag = "2")]
+    pub directory: bool,
+    /// What stands in the file.
+    #[prost(bytes = "vec", tag = "3")]
+    pub content: Vec<u8>,
+    /// Permission bits of the file.
+    #[prost(uint32, tag = "4")]
+    pub mode: u32,
 }
 
 /// What a descriptor is that comes with [`Start`].

@@ -47,6 +47,7 @@ async fn main() {
                 program: None,
                 argv: ["sleep", "1000"].map(str::to_owned).into(),
                 env: Secret(vec![("PATH".into(), "/usr/bin:/bin".into())]),
+                makes: Vec::new(),
                 work_dir: "/".into(),
                 identity: None,
                 seccomp,

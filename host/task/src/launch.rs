@@ -19,6 +19,8 @@ pub struct Launch {
     pub env: Secret,
     /// Absolute, within the task's root.
     pub work_dir: String,
+    /// Made in order before the program runs, by its own process: in its root, as its user, under its limits.
+    pub makes: Vec<Make>,
     /// Who it runs as; `None`: as this process.
     pub identity: Option<Identity>,
     /// What the kernel refuses to do for it.
@@ -50,6 +52,25 @@ pub struct Program {
     pub file: Arc<OwnedFd>,
     /// What it finds open, from descriptor 3 on.
     pub open: Vec<Arc<OwnedFd>>,
+}
+
+/// A directory or a file that a task is to find.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Make {
+    /// With those above it, unless they are there.
+    Directory {
+        /// Absolute, within the task's root.
+        path: String,
+    },
+    /// In the place of what it held before. No link is followed in its last part.
+    File {
+        /// Absolute, within the task's root.
+        path: String,
+        /// What stands in it.
+        content: Vec<u8>,
+        /// Its permissions, as bits.
+        mode: u32,
+    },
 }
 
 /// `NAME=value`, by name. Does not show its values when printed.

@@ -12,6 +12,8 @@ mod exec;
 mod exit;
 mod files;
 mod forget;
+#[cfg(test)]
+mod frozen_tests;
 mod handle;
 mod host_paths;
 mod image;
@@ -24,6 +26,7 @@ mod seccomp;
 mod spawn;
 mod start;
 mod stats;
+mod step;
 mod streams;
 mod sweep;
 mod sys;
@@ -41,11 +44,13 @@ pub use exit::Exit;
 pub use handle::Handle;
 pub use launch::{
     Access, Capabilities, Cgroup, CpuMax, Device, DeviceRule, Elsewhere, File, HostPaths, Identity, IoMax, Isolation,
-    Launch, Limits, Mount, Namespaces, Program, Propagation, ResourceLimit, RootDirectory, Seccomp, Secret, Unveil,
-    Unveiled,
+    Launch, Limits, Make, Mount, Namespaces, Program, Propagation, ResourceLimit, RootDirectory, Seccomp, Secret,
+    Unveil, Unveiled,
 };
 pub use open_files::raise_open_files;
 pub use probe::{PROBE_ID, Probe, ProbeError, Probed};
-pub use stats::{CpuTime, Memory, ProcessStats, Stats};
+pub use stats::{CpuTime, Io, Memory, More, Pressure, ProcessStats, Stats, Waits};
+pub use step::{StepEnd, StepOutcome};
+pub use sweep::{Left, Swept};
 pub use task::{Task, Whom};
 pub use tasks::Tasks;

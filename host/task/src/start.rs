@@ -20,7 +20,7 @@ use crate::cgroup::{self, Groups, Prepared, Written, keepers};
 use crate::channel::Channel;
 use crate::entry::{self, Entry, Found};
 use crate::error::{Reason, StartError, StepError};
-use crate::launch::{Cgroup, Identity, Isolation, Launch, Namespaces, Propagation, Seccomp};
+use crate::launch::{Cgroup, Identity, Isolation, Launch, Make, Namespaces, Propagation, Seccomp};
 use crate::task::KILL;
 use crate::task::{Origin, Task};
 use crate::tasks::{Life, Notes, Room, watched};
@@ -241,6 +241,7 @@ fn record(launch: &Launch) -> Result<Start, StepError> {
         argv: launch.argv.iter().map(|word| word.clone().into_bytes()).collect(),
         env: launch.env.0.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect(),
         work_dir: launch.work_dir.clone().into_bytes(),
+        makes: launch.makes.iter().map(make).collect(),
         isolation: yurt_keeper::Isolation::None.into(),
         limits: launch.limits.resources.iter().map(limit).collect(),
         oom_score_adj: launch.limits.oom_score_adj,
@@ -309,6 +310,15 @@ fn filter(identity: Option<&Identity>) -> Result<Vec<u8>, StepError> {
         Some(Identity { capabilities, .. }) => CapabilitySet::from_bits_retain(capabilities.ambient),
     };
     seccomp::filter(held).map_err(|why| StepError::text(Step::Filter.to_string(), "", why.to_string()))
+}
+
+fn make(make: &Make) -> yurt_keeper::Make {
+    match make {
+        Make::Directory { path } => yurt_keeper::Make { path: path.clone(), directory: true, ..Default::default() },
+        Make::File { path, content, mode } => {
+            yurt_keeper::Make { path: path.clone(), directory: false, content: content.clone(), mode: *mode }
+        }
+    }
 }
 
 fn limit(limit: &crate::launch::ResourceLimit) -> yurt_keeper::ResourceLimit {

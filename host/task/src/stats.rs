@@ -23,6 +23,50 @@ pub struct Stats {
     pub processes: Vec<ProcessStats>,
 }
 
+/// What is asked for less often. `None`: not known here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct More {
+    /// Most processes and threads that it ever had.
+    pub pids_peak: Option<u64>,
+    /// Block devices.
+    pub io: Option<Io>,
+    /// What it waited for.
+    pub pressure: Pressure,
+}
+
+/// What was read from block devices and written to them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Io {
+    /// Bytes.
+    pub read_bytes: u64,
+    /// Bytes.
+    pub written_bytes: u64,
+    /// Operations.
+    pub reads: u64,
+    /// Operations.
+    pub writes: u64,
+}
+
+/// How long it waited for what it lacked: Linux's pressure stall information.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pressure {
+    /// A processor.
+    pub cpu: Option<Waits>,
+    /// Memory.
+    pub memory: Option<Waits>,
+    /// Block devices.
+    pub io: Option<Waits>,
+}
+
+/// Time in which processes could not go on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// Microseconds in which at least one of them could not.
+    pub some_micros: u64,
+    /// Microseconds in which none of them could.
+    pub full_micros: u64,
+}
+
 /// Processor time in nanoseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CpuTime {

@@ -7,55 +7,98 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use prost::Message;
 use yurt_keeper::State;
 
+use crate::cgroup::Groups;
 use crate::entry::{Entry, Found, Name};
+use crate::step;
 use crate::task::Task;
-use crate::tasks::{Life, Room, Tasks};
+use crate::tasks::{Life, Notes, Room, Tasks};
+
+/// What a sweep found.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// Ids of tasks that were over, and are gone now.
+    pub forgotten: Vec<String>,
+    /// Tasks that are not, and that nobody knows here.
+    pub left: Vec<Left>,
+}
+
+/// A task of an earlier process that nobody has asked for.
+#[derive(Debug, Clone)]
+pub struct Left {
+    /// Nomad's id of it.
+    pub id: String,
+    /// Its main process; `None`: it has ended.
+    pub pid: Option<u32>,
+    /// When it was let go.
+    pub started_at: SystemTime,
+    /// [`crate::Launch::memo`].
+    pub memo: Vec<u8>,
+}
 
 impl Tasks {
-    /// Forgets the tasks that have ended and whose agent is through with them, but for those that are `known`, and those of an earlier
-    /// boot. Gives the ids of those that are gone.
-    pub async fn sweep(&self, known: impl Fn(&str) -> bool) -> Vec<String> {
+    /// Forgets the tasks that have ended and whose agent is through with them, those of an earlier boot, and what goes before tasks that
+    /// nobody starts any more; none of those that are `known`.
+    pub async fn sweep(&self, known: impl Fn(&str) -> bool) -> Swept {
         let room = self.room();
         let here = Arc::clone(room);
         let all = tokio::task::spawn_blocking(move || entries(&here.path)).await.unwrap_or_default();
-        let mut gone = Vec::new();
+        let mut swept = Swept::default();
         for (entry, state) in all {
             let id = state.id.clone();
-            if known(&id) {
+            if known(step::task_of(&id).unwrap_or(&id)) {
                 continue;
             }
             let done = match over(room, entry, state) {
-                Some(Over::Task(task)) => task.forget().await.map_err(|why| why.to_string()),
-                Some(Over::Boot(entry)) => entry.remove().map_err(|why| std::io::Error::from(why).to_string()),
-                None => continue,
+                Over::Task(task) => task.forget().await.map_err(|why| why.to_string()),
+                Over::Step(task) => step::over(&task).await.map_err(|why| why.to_string()),
+                Over::Boot(entry) => entry.remove().map_err(|why| std::io::Error::from(why).to_string()),
+                Over::Not(left) => {
+                    swept.left.extend(left);
+                    continue;
+                }
             };
             match done {
-                Ok(()) => gone.push(id),
+                Ok(()) => swept.forgotten.push(id),
                 Err(why) => tracing::warn!(task = id, "it has ended and nobody asks for it, and yet it stays: {why}"),
             }
         }
-        gone
+        swept
     }
 }
 
 enum Over {
+    /// It and its agent's affairs with it.
     Task(Task),
+    /// What went before a task: whoever started it is gone.
+    Step(Task),
     Boot(Entry),
+    Not(Option<Left>),
 }
 
-/// A task that is over for its agent, too.
-fn over(room: &Arc<Room>, entry: Entry, state: State) -> Option<Over> {
+fn over(room: &Arc<Room>, entry: Entry, state: State) -> Over {
     let life = room.life(&entry, &state);
-    match life {
-        Life::OtherBoot => return Some(Over::Boot(entry)),
-        Life::Running { .. } => return None,
-        Life::Ended(_) | Life::Lost => {}
+    if matches!(life, Life::OtherBoot) {
+        return Over::Boot(entry);
     }
-    let through = crate::cgroup::Groups::of(&state).main().is_some_and(|group| matches!(group.try_exists(), Ok(false)));
-    through.then(|| room.found(entry, state, life).ok().map(Over::Task)).flatten()
+    if step::task_of(&state.id).is_some() {
+        return room.found(entry, state, life).map_or(Over::Not(None), Over::Step);
+    }
+    let pid = matches!(life, Life::Running { .. }).then(|| state.task.map(|task| task.pid)).flatten();
+    let group_is_gone = || Groups::of(&state).main().is_some_and(|group| matches!(group.try_exists(), Ok(false)));
+    if pid.is_none() && group_is_gone() {
+        return room.found(entry, state, life).map_or(Over::Not(None), Over::Task);
+    }
+    Over::Not(Some(Left {
+        started_at: SystemTime::UNIX_EPOCH + Duration::from_nanos(state.started_at),
+        memo: Notes::decode(state.memo.as_slice()).unwrap_or_default().memo,
+        id: state.id,
+        pid,
+    }))
 }
 
 /// All entries whose task was let go. Blocks.

@@ -22,7 +22,7 @@ use crate::exit::{self, Exit};
 use crate::handle::Handle;
 use crate::launch::{Cgroup, DeviceRule};
 use crate::proc;
-use crate::stats::{CpuTime, Stats};
+use crate::stats::{CpuTime, More, Stats};
 use crate::tasks::{Notes, Room};
 use crate::{forget, sys, watcher};
 
@@ -171,6 +171,11 @@ impl Task {
         self.0.facts.wait().await
     }
 
+    /// When its keeper has ended and the task goes on. Never, where that does not happen.
+    pub async fn lost_its_keeper(&self) {
+        watcher::lost_its_keeper(&self.0.facts).await;
+    }
+
     /// Sends a signal by its number, 1 to 64.
     pub fn signal(&self, number: i32, whom: Whom) -> Result<(), SignalError> {
         if !(1..=LAST_SIGNAL).contains(&number) {
@@ -243,6 +248,11 @@ impl Task {
             oom_kills: facts.groups.oom_kills().map(|kills| kills.saturating_sub(facts.state.oom_before)),
             processes,
         })
+    }
+
+    /// What else is known of what it uses. Reads some five small files.
+    pub fn more(&self) -> More {
+        self.0.facts.groups.more()
     }
 
     /// Allows these devices, beside what every task may use, and no others: for one with a root of its own. Blocks for a moment.

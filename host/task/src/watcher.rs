@@ -1,9 +1,10 @@
 //! Waiting for a task's end: its keeper tells it. When the keeper has ended before, the kernel does, where it is new enough.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::io::unix::AsyncFd;
 use yurt_keeper::Stat;
 use yurt_keeper::answer::Say;
 use yurt_keeper::request::Ask;
@@ -89,6 +90,18 @@ async fn by_kernel(facts: &Facts) -> yurt_keeper::Exit {
         Err(why) => exit::unknown(why, at),
     };
     facts.entry.write_exit(exit)
+}
+
+/// See [`crate::Task::lost_its_keeper`].
+pub(crate) async fn lost_its_keeper(facts: &Facts) {
+    let gone = match &facts.keeper {
+        Some(keeper) => keeper.readable().await.is_ok(),
+        None => facts.process.is_some(),
+    };
+    let goes_on = |process: &Arc<_>| !proc::has_ended(AsyncFd::<OwnedFd>::get_ref(process).as_fd());
+    if !gone || facts.exit().is_some() || !facts.process.as_ref().is_some_and(goes_on) {
+        std::future::pending().await
+    }
 }
 
 enum Status {

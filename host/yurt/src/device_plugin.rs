@@ -70,7 +70,7 @@ impl DevicePlugin {
             }
             let roots = self.roots.clone();
             let offers = offer::start(Arc::clone(&self.side), roots, &self.begun.places, self.published.clone());
-            self.begun.serve_metrics(Some(Arc::clone(&offers)));
+            self.begun.serve_metrics(Some(Arc::clone(&offers)), None);
             offers
         })
     }

@@ -80,8 +80,8 @@ impl Begun {
     }
 
     /// Serves figures from now on, if the configuration says so.
-    pub(crate) fn serve_metrics(&self, offers: Option<Arc<Offers>>) {
-        let figures = Figures { places: self.places.clone(), offers };
+    pub(crate) fn serve_metrics(&self, offers: Option<Arc<Offers>>, tasks: Option<metrics::Tasks>) {
+        let figures = Figures { places: self.places.clone(), offers, tasks };
         tokio::spawn(metrics::run(self.metrics.subscribe(), figures));
     }
 

@@ -10,6 +10,18 @@ pub fn binary() -> &'static Path {
     BINARY.get_or_init(|| std::env::var_os("YURT_BIN").map_or_else(build, PathBuf::from))
 }
 
+/// The component of a built-in guest: of `YURT_GUESTS_DIR`, else of the build of [`binary`]; none where that was made elsewhere.
+pub fn guest(name: &str) -> Option<PathBuf> {
+    let given = std::env::var_os("YURT_GUESTS_DIR").map(PathBuf::from);
+    let built = || {
+        // target/debug/yurt, target/debug/build/yurt-<hash>/out
+        let builds = std::fs::read_dir(binary().parent()?.join("build")).ok()?.flatten().map(|entry| entry.path());
+        let components = builds.map(|build| build.join("out").join(name).with_extension("wasm"));
+        components.filter_map(|file| Some((file.metadata().ok()?.modified().ok()?, file))).max().map(|(_, file)| file)
+    };
+    given.map(|dir| dir.join(name).with_extension("wasm")).or_else(built).filter(|file| file.exists())
+}
+
 /// Fresh already, this takes cargo a moment. Where the file is, cargo itself says.
 fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));

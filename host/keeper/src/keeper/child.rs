@@ -3,7 +3,9 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 
 use prost::Message as _;
 use rustix::fs::{Mode, OFlags};
@@ -14,7 +16,7 @@ use rustix::thread::{
     move_into_link_name_space, remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities,
     set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
-use yurt_keeper::{Failed, Isolation, Privileges, ResourceLimit, Start, Step};
+use yurt_keeper::{Failed, Isolation, Make, Privileges, ResourceLimit, Start, Step};
 
 use crate::failure::{During as _, Failure, Outcome};
 use crate::plan::Plan;
@@ -95,6 +97,7 @@ fn get_ready(plan: &Plan, born_there: bool, report: &OwnedFd, link: OwnedFd) -> 
         streams(stdout, stderr)?;
     }
     settle(plan)?;
+    start.makes.iter().try_for_each(make)?;
     await_word(report, read_only.as_ref())
 }
 
@@ -148,6 +151,24 @@ fn streams(stdout: &OwnedFd, stderr: &OwnedFd) -> Outcome<()> {
         sys::put_at(stream.as_fd(), number).during(Step::Streams, number)?;
     }
     Ok(())
+}
+
+/// A directory or a file, as the user that it is now: nothing is made where the task itself could not make it.
+fn make(wanted: &Make) -> Outcome<()> {
+    let failed = |what: io::Result<()>| what.during(Step::Make, &wanted.path);
+    if wanted.directory {
+        return failed(fs::create_dir_all(&wanted.path));
+    }
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).custom_flags(flags).open(&wanted.path);
+    failed(file.and_then(|mut file| {
+        // Not what a pipe or a device would make of it.
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is no file"));
+        }
+        file.write_all(&wanted.content)?;
+        file.set_permissions(fs::Permissions::from_mode(wanted.mode & 0o777))
+    }))
 }
 
 /// The last of what task and commands have in common: who they are, where they begin, what they find set.

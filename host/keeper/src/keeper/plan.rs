@@ -95,6 +95,7 @@ impl Plan {
         let start = &mut self.start;
         (start.argv, start.mounts, start.devices, start.files) = Default::default();
         (start.host_paths, start.hidden, start.writable, start.allowed) = Default::default();
+        start.makes = Vec::new();
         (start.request, start.memo, start.carried) = Default::default();
         (self.streams, self.root, self.work) = (None, None, None);
         (self.program, self.open) = (None, Vec::new());

@@ -178,6 +178,9 @@ pub trait TaskDriver: Send + Sync + 'static {
     /// Fail the task for good unless they are recoverable: then the job's restart policy decides. There must be nothing left of the task.
     async fn start(&self, task: TaskConfig, config: Value) -> Result<Started, StartError>;
 
+    /// Whoever asked for the start of this task has gone away before it was through: it need not go on.
+    fn given_up(&self, _id: &str) {}
+
     /// Finds a task again after the agent's or the plugin's restart. Must do nothing where the task is known. After an agent's restart
     /// the handle's `config.driver_config` is empty: all that is needed must be in `driver_state`. A task that has ended meanwhile is
     /// a success, if it is known how.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::service::{DESTROY, destroyed, id_in_log, required_id};
 use super::{NetworkMode, PluginError, StartError, Started, TaskConfig, TaskDriver, wire};
-use crate::caught::{caught, caught_within, to_its_end};
+use crate::caught::{caught, caught_now, caught_within, to_its_end};
 use crate::config::from_msgpack;
 use crate::proto::driver as proto;
 use crate::proto::driver::start_task_response::Result as StartResult;
@@ -50,8 +50,9 @@ async fn config(driver: &dyn TaskDriver, msgpack: &[u8]) -> Result<Value, Plugin
 /// A task whose starter went away has no handle, so that nobody could ever find it again: it is ended.
 async fn started(driver: Arc<dyn TaskDriver>, task: TaskConfig, config: Value) -> Result<Started, StartError> {
     let (id, ending) = (task.id.clone(), Arc::clone(&driver));
+    let mut caller = Caller { driver: Arc::clone(&driver), id: task.id.clone(), answered: false };
     let begun = async move { caught_within(START_MAX, START, driver.start(task, config)).await };
-    to_its_end(START, begun, move |result| async move {
+    let started = to_its_end(START, begun, move |result| async move {
         if result.is_err() {
             return;
         }
@@ -61,7 +62,26 @@ async fn started(driver: Arc<dyn TaskDriver>, task: TaskConfig, config: Value) -
             tracing::error!(task, "{DESTROY} failed, the task may still run: {why}");
         }
     })
-    .await
+    .await;
+    caller.answered = true;
+    started
+}
+
+/// Whoever waits for a start. Dropped before it is answered, it has gone away.
+struct Caller {
+    driver: Arc<dyn TaskDriver>,
+    id: String,
+    answered: bool,
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        if !self.answered
+            && let Err(why) = caught_now(START, || self.driver.given_up(&self.id))
+        {
+            tracing::error!(task = id_in_log(&self.id), "{why}");
+        }
+    }
 }
 
 #[cfg(test)]

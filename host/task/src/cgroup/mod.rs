@@ -9,6 +9,7 @@ mod hierarchies;
 pub(crate) mod keepers;
 mod limits;
 mod measure;
+mod more;
 mod prepare;
 mod processes;
 

@@ -9,4 +9,5 @@ mod reboot;
 mod recovery;
 mod recycled;
 mod rig;
+mod steps;
 mod views;

@@ -264,10 +264,10 @@ async fn a_task_that_has_ended_is_swept_once_its_agent_has_removed_its_control_g
     lose(task);
     let nobody = |_: &str| false;
     // The agent may still ask how it ended.
-    assert_eq!(rig.tasks().sweep(nobody).await, Vec::<String>::new());
+    assert_eq!(rig.tasks().sweep(nobody).await.forgotten, Vec::<String>::new());
     rig.remove_groups().await;
-    assert_eq!(rig.tasks().sweep(|known| known == id).await, Vec::<String>::new());
-    assert_eq!(rig.tasks().sweep(nobody).await, [id]);
+    assert_eq!(rig.tasks().sweep(|known| known == id).await.forgotten, Vec::<String>::new());
+    assert_eq!(rig.tasks().sweep(nobody).await.forgotten, [id]);
     assert!(!is_alive(keeper));
     rig.nothing_is_left();
 }
@@ -276,10 +276,10 @@ async fn a_task_that_has_ended_is_swept_once_its_agent_has_removed_its_control_g
 async fn a_task_that_runs_or_whose_agent_made_it_no_control_group_is_not_swept() {
     for rig in Rig::both() {
         let task = rig.tasks().start(rig.shell("sleep 1000")).await.unwrap();
-        assert_eq!(rig.tasks().sweep(|_| false).await, Vec::<String>::new());
+        assert_eq!(rig.tasks().sweep(|_| false).await.forgotten, Vec::<String>::new());
         task.kill(patience(Duration::from_secs(10))).await.unwrap();
         assert_eq!(task.wait().await.signal, 9);
-        assert_eq!(rig.tasks().sweep(|_| false).await, Vec::<String>::new());
+        assert_eq!(rig.tasks().sweep(|_| false).await.forgotten, Vec::<String>::new());
         end(&task).await;
         rig.nothing_is_left();
     }

@@ -118,6 +118,7 @@ impl Rig {
                 ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
                 ("WHO".to_owned(), "task".to_owned()),
             ]),
+            makes: Vec::new(),
             work_dir: "/".to_owned(),
             identity: None,
             seccomp: Seccomp::None,

@@ -9,6 +9,7 @@ use super::glob;
 use super::ids::{Denied, Ids};
 use super::limits;
 use super::memo::{Action, StopStep};
+use super::prepare::{self, Step};
 use super::signals;
 use super::unveil::{self, Granted};
 
@@ -22,6 +23,7 @@ pub(crate) struct Clamped {
     pub(crate) argv: Vec<String>,
     /// The program is a component.
     pub(crate) component: Option<Component>,
+    pub(crate) prepare: Vec<Step>,
     /// Set or replaced, in order.
     pub(crate) env: Vec<(String, Source)>,
     /// Globs.
@@ -91,9 +93,6 @@ pub(crate) fn clamp(
         wit::Program::Component(run) => component(run, isolation)?,
     };
     command("program", &argv)?;
-    if let Some(step) = plan.prepare.first() {
-        return Err(refused("prepare", step_name(step), "this release takes no steps before the program"));
-    }
     let user = user(plan.user, grants, job_user)?;
     let wishes = plan.wishes;
     let private = |field: &str, wish: wit::Sharing| shared(field, wish, grants, isolation);
@@ -125,6 +124,7 @@ pub(crate) fn clamp(
     Ok(Clamped {
         argv,
         component,
+        prepare: prepare::clamped(plan.prepare)?,
         env: plan.env.into_iter().map(variable).collect::<Result<_, _>>()?,
         env_drop: plan.env_drop,
         work_dir: plan.work_dir,
@@ -324,14 +324,6 @@ fn command(field: &str, words: &[String]) -> Result<(), String> {
     match words.iter().find(|word| word.contains('\0')) {
         Some(word) => Err(format!("the plan's {field}: {word:?} holds a NUL")),
         None => Ok(()),
-    }
-}
-
-fn step_name(step: &wit::Step) -> &'static str {
-    match step {
-        wit::Step::MakeDir(_) => "a directory to be made",
-        wit::Step::WriteFile(_) => "a file to be written",
-        wit::Step::Run(_) => "a command to be run first",
     }
 }
 

@@ -199,7 +199,7 @@ fn ids_that_a_guest_denies_are_denied() {
 #[test]
 fn what_this_release_cannot_do_is_refused_by_name() {
     never(|plan| plan.program = wit::Program::Component(component()), &["program", "component", "yurt.isolation"]);
-    never(|plan| plan.prepare = vec![wit::Step::MakeDir("/x".to_owned())], &["prepare", "directory"]);
+    never(|plan| plan.prepare = vec![wit::Step::MakeDir("x".to_owned())], &["prepare[0]", "no absolute path"]);
     never(|plan| plan.wishes.seccomp = Some("strict".to_owned()), &["wishes.seccomp", "strict"]);
     let mount = wit::MountWish { name: "cache".to_owned(), task_path: "/c".to_owned(), read_only: true };
     never(move |plan| plan.wishes.mounts = vec![mount.clone()], &["wishes.mounts", "cache"]);

@@ -31,6 +31,10 @@ pub(crate) struct DriverConfig {
     pub(crate) denied: Denied,
     /// Variables that no task gets: globs.
     pub(crate) env_deny: Vec<String>,
+    /// What becomes of tasks that no agent asks for.
+    pub(crate) orphans: Orphans,
+    /// How long after the plugin's start a task is one.
+    pub(crate) orphans_after: Duration,
     /// What plans may ask for.
     pub(crate) grants: Grants,
     /// In order: the first that fits.
@@ -84,6 +88,15 @@ impl Isolation {
 const HOST_PATHS: [&str; 9] =
     ["/bin", "/etc", "/lib", "/lib32", "/lib64", "/run/resolvconf", "/run/systemd/resolve", "/sbin", "/usr"];
 
+/// What is done with a task that no agent asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Orphans {
+    /// It is told of.
+    Report,
+    /// It is ended, too.
+    Reap,
+}
+
 /// What a guest's answers are held against. Whatever is not named here is not granted.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Grants {
@@ -121,6 +134,8 @@ impl Default for DriverConfig {
             seccomp: None,
             denied: Denied::default(),
             env_deny: Vec::new(),
+            orphans: Orphans::Report,
+            orphans_after: Duration::from_secs(600),
             grants: Grants {
                 users: vec!["nobody".to_owned()],
                 // As with Nomad's own drivers: a task sees the host's name.
@@ -188,6 +203,17 @@ impl DriverConfig {
             let given = text(key).unwrap_or_default();
             Ids::parse(given).map_err(|why| format!("yurt.{key} = {given:?}: {why}"))
         };
+        let orphans = match text("orphans") {
+            None => default.orphans,
+            Some("report") => Orphans::Report,
+            Some("reap") => Orphans::Reap,
+            Some(given) => {
+                return Err(format!("yurt.orphans = {given:?}: must be \"report\" or \"reap\""));
+            }
+        };
+        let orphans_after = text("orphans_after").map_or(Ok(default.orphans_after), |given| {
+            duration_within("orphans_after", given, Duration::from_secs(1), Duration::from_secs(24 * 3600))
+        })?;
         Ok(DriverConfig {
             common: Common::from_json(block)?,
             fingerprint_period,
@@ -195,6 +221,8 @@ impl DriverConfig {
             host_paths,
             unveil,
             seccomp,
+            orphans,
+            orphans_after,
             denied: Denied { uids: ids("denied_uids")?, gids: ids("denied_gids")? },
             env_deny: block.get("env_deny").and_then(Value::as_array).map(|list| texts(list)).unwrap_or_default(),
             namespaces: namespaces(block.get("namespace").unwrap_or(&Value::Null), &default.grants)?,
@@ -323,6 +351,7 @@ mod tests {
             "log_level": "debug", "fingerprint_period": "1m", "isolation": "none", "seccomp": "default",
             "denied_uids": "1-10,65534", "denied_gids": "0", "env_deny": ["AWS_*"],
             "host_paths": ["/usr", "/opt/tools"], "unveil": ["rx:/usr", "r:/etc"],
+            "orphans": "reap", "orphans_after": "2m",
             "grants": {
                 "users": ["www-data"], "root_without_isolation": true, "capabilities": ["net_admin"],
                 "connect": ["10.0.0.0/8:443"], "unveil": ["rwxc:/srv"],
@@ -338,6 +367,7 @@ mod tests {
         assert_eq!(config.host_paths, ["/usr", "/opt/tools"]);
         assert_eq!(config.unveil.iter().map(|one| one.path.as_str()).collect::<Vec<_>>(), ["/usr", "/etc"]);
         assert_eq!(config.grants.unveil.len(), 1);
+        assert_eq!((config.orphans, config.orphans_after), (Orphans::Reap, Duration::from_secs(120)));
         assert_eq!(config.seccomp(Isolation::None), Seccomp::Default);
         assert!(config.denied.uids.has(7) && config.denied.uids.has(65534) && config.denied.gids.has(0));
         assert_eq!(config.env_deny, ["AWS_*"]);
@@ -381,6 +411,8 @@ mod tests {
             (json!({"host_paths": ["/"]}), ["yurt.host_paths", "\"/\"", "not the root"]),
             (json!({"unveil": ["/usr"]}), ["yurt.unveil", "\"/usr\"", "rx:/usr"]),
             (json!({"grants": {"unveil": ["z:/srv"]}}), ["yurt.grants.unveil", "z:/srv", "r, w, x and c"]),
+            (json!({"orphans": "kill"}), ["yurt.orphans", "kill", "reap"]),
+            (json!({"orphans_after": "0s"}), ["yurt.orphans_after", "0s", "1s"]),
             (json!({"seccomp": "strict"}), ["yurt.seccomp", "strict", "none"]),
             (json!({"denied_uids": "10-1"}), ["yurt.denied_uids", "10-1", "lower bound cannot be greater than upper"]),
             (json!({"denied_gids": "1,x"}), ["yurt.denied_gids", "\"x\"", "range bound not valid"]),

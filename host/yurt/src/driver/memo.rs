@@ -93,6 +93,30 @@ mod tests {
         assert_eq!(Memo::from_bytes(b"\xff"), Memo::default());
     }
 
+    /// What release 0.1.0 kept of a task that runs on: see `host/task/src/frozen_tests.rs`.
+    #[test]
+    fn a_frozen_memo_is_read_and_written_again_as_it_was() {
+        let frozen = include_str!("../../../task/tests/frozen/0.1.0/memo.json").trim_end();
+        let memo = Memo {
+            task_name: "web".to_owned(),
+            alloc_id: "8d1bc1b2-0c6f-4d2e-9a55-0f5a4c3b2a19".to_owned(),
+            guest: "ab".repeat(32),
+            signals: vec![(1, Action::All(15)), (10, Action::Command(vec!["bin/dump".to_owned(), "--now".to_owned()]))],
+            stop: vec![
+                StopStep { action: Action::Main(2), wait_milliseconds: 5000 },
+                StopStep { action: Action::All(15), wait_milliseconds: u32::MAX },
+            ],
+            exec_prefix: vec!["/usr/bin/env".to_owned()],
+            exit_notes: vec![(2, "wrong usage".to_owned())],
+            devices: serde_json::from_str(
+                r#"{"fixed":[[false,188,0,"rw"]],"directories":["/run/yurt-devices/x/usb/1-1"]}"#,
+            )
+            .unwrap(),
+        };
+        assert_eq!(Memo::from_bytes(frozen.as_bytes()), memo);
+        assert_eq!(String::from_utf8(memo.to_bytes()).unwrap(), frozen);
+    }
+
     #[test]
     fn a_signal_without_a_rule_goes_to_the_main_process() {
         let memo = Memo { signals: vec![(1, Action::All(15))], ..Memo::default() };

@@ -20,6 +20,7 @@ use super::config::{DriverConfig, Grants, Isolation};
 use super::devices::Devices;
 use super::look::{PATH, Place};
 use super::memo::Memo;
+use super::prepare::Step;
 use super::{component, glob, unveil, view};
 use crate::diagnostics::{located, refusal, sentence};
 use crate::driver_side::{DriverSide, Planned as Heard, Serving};
@@ -53,6 +54,8 @@ impl Terms<'_> {
 pub(crate) enum Failure {
     /// The guest failed: another may not.
     Guest(GuestError),
+    /// The operator does not grant what it plans.
+    Refused(String),
     Start(StartError),
 }
 
@@ -65,6 +68,8 @@ impl<E: Into<StartError>> From<E> for Failure {
 /// A launch, the plan's memo in it, and what people are to be told about it.
 pub(crate) struct Planned {
     pub(crate) launch: Launch,
+    /// What goes before it.
+    pub(crate) prepare: Vec<Step>,
     pub(crate) note: Option<String>,
     pub(crate) warnings: Vec<String>,
 }
@@ -117,10 +122,11 @@ pub(crate) async fn plan(terms: &Terms<'_>, task: &TaskConfig, config: &Value) -
     let text = config.to_string();
     let mut warnings = checked(terms, &text).await?;
     let plan = planned(terms, grants, task, &text).await?;
-    let clamped = clamp(plan, grants, terms.isolation(), task.user.as_deref()).map_err(|why| {
+    let mut clamped = clamp(plan, grants, terms.isolation(), task.user.as_deref()).map_err(|why| {
         let whose = terms.block().whose_grants(&task.namespace);
-        PluginError::failed_precondition(format!("guest {}: {why}{whose}", terms.logic().about().name))
+        Failure::Refused(format!("guest {}: {why}{whose}", terms.logic().about().name))
     })?;
+    let prepare = std::mem::take(&mut clamped.prepare);
     let mut devices = Devices::default();
     if terms.isolation().has_a_root() {
         let (followed, unbelieved) = Devices::of(task);
@@ -143,6 +149,9 @@ pub(crate) async fn plan(terms: &Terms<'_>, task: &TaskConfig, config: &Value) -
     plain(task).map_err(precondition)?;
     let who = who(terms, grants, &clamped).await.map_err(precondition)?;
     let component = component(terms, grants, task, &clamped, who.as_ref()).await.map_err(precondition)?;
+    if component.is_some() && !prepare.is_empty() {
+        return Err(precondition("the plan's prepare has steps, and a component has none before it".to_owned()).into());
+    }
     let mut launch = launch(terms, task, &config, clamped, who, &memo)?;
     if let Some(ready) = component {
         let (words, env) = ready.words(&launch.argv, std::mem::take(&mut launch.env.0));
@@ -156,7 +165,7 @@ pub(crate) async fn plan(terms: &Terms<'_>, task: &TaskConfig, config: &Value) -
             ..launch
         };
     }
-    Ok(Planned { launch, note, warnings })
+    Ok(Planned { launch, prepare, note, warnings })
 }
 
 /// The guest's own judgement of the job's `config`: all errors in one sentence, or its warnings.
@@ -257,6 +266,7 @@ fn launch(
         argv: clamped.argv,
         program: None,
         work_dir,
+        makes: Vec::new(),
         identity: who.map(|who| who.identity),
         seccomp: terms.block().seccomp(terms.isolation()),
         isolation,

@@ -1,15 +1,16 @@
 //! Figures of a task in Nomad's terms: percentages from one look to the next, ticks from the node's speed.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use yurt_nomad::driver::{CpuUsage, MemoryUsage, TaskStats, Topology, Usage};
-use yurt_task::Stats;
+use yurt_task::{Stats, Task};
 
 use super::start::compute;
 
 /// The look before, by process; the task as a whole is process 0.
 #[derive(Debug, Default)]
-pub(crate) struct Before(std::collections::BTreeMap<u32, (Instant, u64, u64)>);
+pub(crate) struct Before(BTreeMap<u32, (Instant, u64, u64)>);
 
 /// What a look says, beside the one before it.
 pub(crate) fn figures(now: &Stats, before: &mut Before, topology: Option<&Topology>) -> TaskStats {
@@ -31,6 +32,31 @@ pub(crate) fn figures(now: &Stats, before: &mut Before, topology: Option<&Topolo
     let by_pid = by_pid.collect();
     *before = next;
     TaskStats { at: now.at, total, by_pid }
+}
+
+/// What Nomad's figures have no place for, by name, beside the main process's number: a task that has ended has only that.
+pub(crate) fn attributes(task: &Task) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::from([("pid".to_owned(), task.pid().to_string())]);
+    let Ok(now) = task.stats() else { return all };
+    let more = task.more();
+    let io = more.io;
+    let mut figures = vec![
+        ("pids.current".to_owned(), now.pids),
+        ("pids.peak".to_owned(), more.pids_peak),
+        ("memory.oom_kills".to_owned(), now.oom_kills),
+        ("cpu.throttled_periods".to_owned(), now.throttled_periods),
+        ("cpu.throttled_ns".to_owned(), now.throttled_nanos),
+        ("io.read_bytes".to_owned(), io.map(|io| io.read_bytes)),
+        ("io.written_bytes".to_owned(), io.map(|io| io.written_bytes)),
+        ("io.reads".to_owned(), io.map(|io| io.reads)),
+        ("io.writes".to_owned(), io.map(|io| io.writes)),
+    ];
+    for (what, waits) in [("cpu", more.pressure.cpu), ("memory", more.pressure.memory), ("io", more.pressure.io)] {
+        figures.push((format!("{what}.pressure.some_us"), waits.map(|waits| waits.some_micros)));
+        figures.push((format!("{what}.pressure.full_us"), waits.map(|waits| waits.full_micros)));
+    }
+    all.extend(figures.into_iter().filter_map(|(name, value)| Some((name, value?.to_string()))));
+    all
 }
 
 fn memory(now: &yurt_task::Memory) -> MemoryUsage {

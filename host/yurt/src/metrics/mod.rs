@@ -1,9 +1,10 @@
 //! Figures for Prometheus and whatever reads the same: `yurt guest metrics` prints those of guests, and `yurt { metrics = … }` serves them
-//! with those of devices, over HTTP, to this machine only. Off unless the operator asks.
+//! with those of devices and tasks, over HTTP, to this machine only. Off unless the operator asks.
 
 mod devices;
 mod form;
 pub(crate) mod guests;
+mod tasks;
 
 use std::convert::Infallible;
 use std::io;
@@ -25,6 +26,8 @@ use tokio::sync::{Semaphore, watch};
 use crate::exchange::{Answer, Request as Question, ask};
 use crate::offer::Offers;
 use crate::places::Places;
+
+pub(crate) use tasks::Tasks;
 
 /// Scrapers at once.
 const CONNECTIONS: usize = 8;
@@ -63,6 +66,8 @@ pub(crate) struct Figures {
     pub(crate) places: Places,
     /// Of a device plugin.
     pub(crate) offers: Option<Arc<Offers>>,
+    /// Of a task driver.
+    pub(crate) tasks: Option<Tasks>,
 }
 
 /// Serves wherever the newest configuration says, until the plugin ends.
@@ -178,6 +183,7 @@ async fn answer(request: &Request<Incoming>, figures: Arc<Figures>) -> Response<
 
 fn text(figures: &Figures) -> String {
     let mut text = figures.offers.as_ref().map_or_else(String::new, |offers| devices::text(offers));
+    text.push_str(&figures.tasks.as_ref().map_or_else(String::new, tasks::text));
     // By the way that people ask: what answers them answers this.
     match ask(&figures.places.control(), Question::Status) {
         Ok(Answer::Status(status)) => text.push_str(&guests::text(&[(figures.places.file_name().to_owned(), *status)])),

@@ -120,7 +120,7 @@ impl Node {
     }
 
     /// The schema of jobs, by which `config` blocks are evaluated.
-    async fn learn(&mut self) {
+    pub async fn learn(&mut self) {
         self.schema = soon(self.driver.task_schema()).await.expect("TaskConfigSchema");
     }
 

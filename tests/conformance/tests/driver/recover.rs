@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use tonic::Code;
 use yurt_conformance::driver::{Node, Program, Request, Task, each, exists, of_yurt, refused, soon, until};
-use yurt_nomad::driver::{ExitResult, Opaque, TaskState};
+use yurt_nomad::driver::{ExitResult, Opaque, TaskState, TaskStatus};
 use yurt_nomad::proto::driver as proto;
 use yurt_nomad::proto::driver::driver_client::DriverClient;
 
@@ -21,6 +21,12 @@ async fn started(node: &mut Node, request: impl Into<Request>) -> Task {
     let task = node.run(request).await;
     task.ready().await;
     task
+}
+
+/// Without the figures of the moment.
+fn lasting(mut status: TaskStatus) -> TaskStatus {
+    status.attributes.retain(|name, _| !name.contains('.'));
+    status
 }
 
 async fn plugin_dies_and_comes_back(node: &mut Node) {
@@ -40,7 +46,7 @@ async fn r01_a_task_is_found_again_and_is_as_before() {
         if !node.is_yurt() {
             after.exit = before.exit;
         }
-        assert_eq!(after, before);
+        assert_eq!(lasting(after), lasting(before));
         assert_eq!(task.exec(&["/bin/sh", "-c", "echo again"]).await.stdout, b"again\n");
         assert_eq!(task.stopped(Duration::from_secs(5), "SIGKILL").await.1, ExitResult::signal(9));
         task.destroy(false).await.unwrap();
@@ -55,7 +61,7 @@ async fn i02_the_status_is_the_same_before_and_after() {
         let before = task.inspect().await;
         plugin_dies_and_comes_back(node).await;
         let task = node.recover(&task).await.unwrap();
-        let after = task.inspect().await;
+        let (before, after) = (lasting(before), lasting(task.inspect().await));
         assert_eq!(
             (after.state, after.started_at, &after.attributes),
             (before.state, before.started_at, &before.attributes)

@@ -248,3 +248,78 @@ async fn a08_a_want_of_memory_is_an_event() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a09_what_nomads_figures_have_no_place_for_is_told_when_a_task_is_inspected() {
+    of_yurt("A09", "it tells the process id at most", async |node| {
+        // More than fits into its memory is read back from the disk, where there is one.
+        let text = "dd if=/dev/zero of=$NOMAD_TASK_DIR/data bs=1M count=4 conv=fsync 2>/dev/null; sleep 600 & sleep 600 & echo ready; wait";
+        let task = node.run(Program::shell(text)).await;
+        task.ready().await;
+        until("all run", || task.processes().iter().filter(|pid| name(**pid) == "sleep").count() == 2).await;
+        let attributes = task.inspect().await.attributes;
+        let figure = |name: &str| attributes.get(name).map(|value| value.parse::<u64>().unwrap());
+        assert!(figure("pids.current").unwrap() >= 3, "{attributes:?}");
+        assert_eq!(figure("memory.oom_kills"), Some(0), "{attributes:?}");
+        assert!(figure("cpu.throttled_periods").is_some() && figure("cpu.throttled_ns").is_some(), "{attributes:?}");
+        if Hierarchy::here() == Hierarchy::V2 {
+            for what in ["cpu", "memory", "io"] {
+                assert!(figure(&format!("{what}.pressure.some_us")).is_some(), "{what}: {attributes:?}");
+            }
+            assert!(figure("pids.peak").unwrap() >= 3 && figure("io.written_bytes").is_some(), "{attributes:?}");
+            assert!(figure("cpu.pressure.some_us").unwrap() > 0, "{attributes:?}");
+        } else {
+            assert!(figure("io.read_bytes").is_some() && figure("cpu.pressure.some_us").is_none(), "{attributes:?}");
+        }
+        task.stop(Duration::from_secs(1), "SIGKILL").await.unwrap();
+        assert_eq!(task.inspect().await.attributes.into_keys().collect::<Vec<_>>(), ["pid"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a09_figures_of_tasks_are_served_where_the_operator_says() {
+    of_yurt("A09", "it serves none", async |node| {
+        let socket = node.dir().join("figures.sock");
+        let isolation =
+            if node.subject.isolation == yurt_conformance::driver::Isolation::None { "none" } else { "chroot" };
+        let config = format!("yurt {{\n isolation = \"{isolation}\"\n metrics = \"unix:{}\"\n}}", socket.display());
+        node.configure(&config).await.unwrap();
+        let task = node.run(Program::shell("echo ready; exec sleep 600")).await;
+        task.ready().await;
+        let ended = node.run(Program::shell("exit 0")).await;
+        ended.exit().await;
+        until("a socket", || socket.exists()).await;
+        let text = scraped(&socket);
+        let own = format!("alloc_id=\"{}\",task=\"web\"", task.config.alloc_id);
+        for line in [
+            "yurt_tasks{state=\"running\"} 1".to_owned(),
+            "yurt_tasks{state=\"ended\"} 1".to_owned(),
+            "yurt_tasks_orphaned 0".to_owned(),
+            format!("yurt_task_oom_kills_total{{{own}}} 0"),
+        ] {
+            assert!(text.lines().any(|one| one == line), "{line} is not in {text}");
+        }
+        for begin in [
+            format!("yurt_task_pids{{{own}}} "),
+            format!("yurt_task_cpu_seconds_total{{{own},mode=\"user\"}} "),
+            format!("yurt_task_io_bytes_total{{{own},direction=\"read\"}} "),
+        ] {
+            assert!(text.lines().any(|one| one.starts_with(&begin)), "{begin} is not in {text}");
+        }
+        if Hierarchy::here() == Hierarchy::V2 {
+            let pressure = format!("yurt_task_pressure_seconds_total{{{own},for=\"memory\",kind=\"full\"}} ");
+            assert!(text.lines().any(|one| one.starts_with(&pressure)), "{text}");
+        }
+    })
+    .await;
+}
+
+fn scraped(socket: &std::path::Path) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use yurt_conformance::driver::{
     Flavour, Isolation, Node, Program, Task, each, exists, in_a_root, in_the_hosts_files, of_yurt, refused, soon,
+    within,
 };
 use yurt_conformance::patience;
 use yurt_nomad::driver::{ExitResult, TaskState};
@@ -166,7 +167,7 @@ async fn t10_signals_are_known_by_name_and_the_unknown_touch_nothing() {
         for (known, said) in [("SIGUSR1", 1), ("usr1", 2), ("SigUsr1", 3), ("10", 4)] {
             task.signal(known).await.unwrap();
             let count = || task.stdout().text().matches("got usr1").count() == said;
-            assert!(yurt_conformance::driver::within(GRACE, count).await, "{known}");
+            assert!(within(GRACE, count).await, "{known}");
         }
         task.signal("SIGHUP").await.unwrap();
         task.stdout().says("got hup").await;
@@ -295,6 +296,144 @@ while True: time.sleep(1)";
         task.signal("SIGWINCH").await.unwrap();
         task.stdout().says("signal 28").await;
         assert!(task.runs().await);
+    })
+    .await;
+}
+
+const NO_SUCH_KEYS: &str = "its jobs cannot say so";
+
+/// The same program with more keys in its `config` block.
+fn with(node: &Node, program: Program, keys: &str) -> Program {
+    Program::config(format!("{}\n{keys}\n", node.subject.job_config(&program)))
+}
+
+/// A shell with two children in sessions of their own, each of which says what it gets.
+fn tree(signal: &str) -> Program {
+    let child =
+        format!("trap \"echo child got {signal}; exit 0\" {signal}; echo child ready; while :; do sleep 0.02; done");
+    Program::shell(format!(
+        "for i in 1 2; do setsid sh -c '{child}' & done\n\
+         trap 'echo main got {signal}' {signal}; sleep 0.3; echo ready; while :; do sleep 0.02; done"
+    ))
+}
+
+#[tokio::test]
+async fn t12_sigterm_for_the_supervisor_ends_the_task() {
+    of_yurt("T12", "where its supervisor is, is its own affair", async |node| {
+        let text = "trap 'echo got term; exit 5' TERM; echo ready; while :; do sleep 0.02; done";
+        let task = started(node, Program::shell(text)).await;
+        let stubborn = started(node, Program::shell(STUBBORN)).await;
+        for task in [&task, &stubborn] {
+            let keeper = i32::try_from(task.supervisor()).ok().and_then(rustix::process::Pid::from_raw).unwrap();
+            rustix::process::kill_process(keeper, rustix::process::Signal::TERM).unwrap();
+        }
+        assert_eq!(task.exit().await, ExitResult::code(5));
+        task.stdout().says("got term").await;
+        // What does not mind it is killed, and both ends are told.
+        assert_eq!(stubborn.exit().await, ExitResult::signal(9));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn t16_a_signal_for_all_reaches_every_process_also_after_a_recovery() {
+    of_yurt("T16", NO_SUCH_KEYS, async |node| {
+        let program = with(node, tree("USR1"), "signals = { SIGHUP = \"all:SIGUSR1\" }");
+        let task = started(node, program).await;
+        let said = |what: &str| task.stdout().text().matches(what).count();
+        assert!(within(GRACE, || said("child ready") == 2).await, "{}", task.stdout().text());
+        node.kill_plugin().await;
+        node.relaunch().await;
+        let task = node.recover(&task).await.unwrap();
+        task.signal("SIGHUP").await.unwrap();
+        let all = || said("child got USR1") == 2 && said("main got USR1") == 1;
+        assert!(within(GRACE, all).await, "{}", task.stdout().text());
+        // One that no rule is for is the main process's.
+        task.signal("SIGUSR1").await.unwrap();
+        assert!(within(GRACE, || said("main got USR1") == 2).await, "{}", task.stdout().text());
+        assert!(task.runs().await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn t16_a_signal_may_stand_for_a_command_in_the_task() {
+    of_yurt("T16", NO_SUCH_KEYS, async |node| {
+        let keys =
+            "signals = { SIGUSR2 = \"run:/bin/cat /proc/self/status /no/such/file\", SIGHUP = \"run:/bin/true\" }";
+        let program = with(node, Program::idle(), keys);
+        let task = started(node, program).await;
+        task.signal("SIGHUP").await.unwrap();
+        let (_, why, _) = refused(task.signal("usr2").await);
+        assert!(why.contains("stands for the signal") && why.contains("/no/such/file"), "{why}");
+        assert!(task.runs().await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn t16_a_stop_goes_step_by_step_to_the_whole_tree() {
+    of_yurt("T16", NO_SUCH_KEYS, async |node| {
+        let keys = "stop = [\"SIGINT 400ms\", \"all:SIGTERM 10s\"]";
+        let text = "setsid sh -c 'trap \"echo child got term; exit 0\" TERM; trap \"\" INT; while :; do sleep 0.02; done' &
+            trap 'echo got int' INT; trap 'wait; echo got term; exit 7' TERM; sleep 0.3; echo ready; while :; do sleep 0.02; done";
+        let program = with(node, Program::shell(text), keys);
+        let task = started(node, program).await;
+        let (took, exit) = task.stopped(patience(GRACE), "").await;
+        assert!((Duration::from_millis(390)..patience(Duration::from_secs(8))).contains(&took), "{took:?}");
+        assert_eq!(exit, ExitResult::code(7));
+        for said in ["got int", "child got term", "got term"] {
+            task.stdout().says(said).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn t16_a_stop_is_over_when_the_task_ends_in_its_first_step_and_never_takes_longer_than_the_timeout() {
+    of_yurt("T16", NO_SUCH_KEYS, async |node| {
+        let keys = "stop = [\"SIGINT 30s\", \"all:SIGTERM 30s\"]";
+        let text =
+            "trap 'echo got int; exit 5' INT; trap 'echo got term' TERM; echo ready; while :; do sleep 0.02; done";
+        let program = with(node, Program::shell(text), keys);
+        let task = started(node, program).await;
+        let (took, exit) = task.stopped(Duration::from_secs(60), "").await;
+        assert!(took < patience(Duration::from_secs(5)), "{took:?}");
+        assert_eq!((exit, task.stdout().text().contains("got term")), (ExitResult::code(5), false));
+
+        let program = with(node, Program::shell(STUBBORN), keys);
+        let task = started(node, program).await;
+        let (took, exit) = task.stopped(Duration::from_millis(1000), "").await;
+        assert!((Duration::from_millis(900)..patience(Duration::from_secs(4))).contains(&took), "{took:?}");
+        assert_eq!(exit, ExitResult::signal(9));
+
+        // The job's own signal goes before the steps.
+        let program = with(
+            node,
+            Program::shell("trap 'exit 6' QUIT; trap '' INT; echo ready; while :; do sleep 0.02; done"),
+            keys,
+        );
+        let task = started(node, program).await;
+        let (took, exit) = task.stopped(Duration::from_secs(60), "SIGQUIT").await;
+        assert!(took < patience(Duration::from_secs(5)), "{took:?}");
+        assert_eq!(exit, ExitResult::code(6));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn t16_what_is_no_signal_and_no_step_is_refused_by_its_key() {
+    of_yurt("T16", NO_SUCH_KEYS, async |node| {
+        for (keys, words) in [
+            ("signals = { SIGFOO = \"SIGTERM\" }", "there is no signal \"SIGFOO\""),
+            ("signals = { SIGHUP = \"everybody\" }", "signals.SIGHUP = \"everybody\""),
+            ("stop = [\"SIGINT\", \"SIGTERM 1s\"]", "how long is it waited for"),
+            ("stop = [\"SIGINT 5 s\"]", "stop[0]"),
+        ] {
+            let program = with(node, Program::idle(), keys);
+            let (_, why, recoverable) = refused(node.try_run(program).await.map(|task| task.config.id));
+            assert!(why.contains(words) && !recoverable, "{keys}: {why}");
+        }
     })
     .await;
 }
