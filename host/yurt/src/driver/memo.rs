@@ -112,6 +112,7 @@ mod tests {
                 r#"{"fixed":[[false,188,0,"rw"]],"directories":["/run/yurt-devices/x/usb/1-1"]}"#,
             )
             .unwrap(),
+            component: false,
         };
         assert_eq!(Memo::from_bytes(frozen.as_bytes()), memo);
         assert_eq!(String::from_utf8(memo.to_bytes()).unwrap(), frozen);

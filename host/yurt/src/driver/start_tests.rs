@@ -19,6 +19,7 @@ fn clamped() -> Clamped {
     Clamped {
         argv: vec!["python3".into()],
         component: None,
+        prepare: Vec::new(),
         env: Vec::new(),
         env_drop: Vec::new(),
         work_dir: None,
