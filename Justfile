@@ -60,7 +60,7 @@ bench *ARGS:
 fuzz SECONDS="600":
     fuzz/run.sh {{SECONDS}}
 
-# The acceptance list of a task driver against any driver plugin: FLAVOUR is python, yurt_exec, raw_exec or exec. Root.
+# The acceptance list of a task driver against any driver plugin: FLAVOUR is python, yurt_exec, yurt_raw_exec, raw_exec or exec. Root.
 conformance PLUGIN FLAVOUR *ARGS:
     YURT_DRIVER=$(realpath {{PLUGIN}}) YURT_DRIVER_FLAVOUR={{FLAVOUR}} cargo test -p yurt-conformance --test driver -- {{ARGS}}
 
