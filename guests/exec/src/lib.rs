@@ -36,7 +36,7 @@ pub struct Task {
     cap_add: Vec<String>,
     cap_drop: Vec<String>,
     work_dir: String,
-    limits: Option<BTreeMap<String, String>>,
+    limits: Option<Vec<BTreeMap<String, String>>>,
     read_only_root: bool,
     unveil: Vec<String>,
     signals: Option<BTreeMap<String, String>>,
@@ -101,7 +101,7 @@ impl TaskDriver for Exec {
         let Some(program) = command::found(&task.command, view, findings)? else {
             return Ok(Next::LookInside(command::looks(&task.command, view)));
         };
-        let limits = Limit::all(task.limits.as_ref());
+        let limits = Limit::all(task.limits.as_deref());
         let wishes = Wishes { limits, ..task.asked().wishes(&config.terms(), USER, view)? };
         Ok(Next::Launch(LaunchPlan {
             note: Some(format!("runs {program}")),

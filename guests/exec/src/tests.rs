@@ -153,7 +153,7 @@ fn capabilities_for_a_user_who_gets_none_are_refused() {
 
 #[test]
 fn limits_are_asked_for_by_the_kernel_s_names() {
-    let limits = wishes("{}", r#"{"limits":{"nofile":"1024:4096","pids.max":"100"}}"#).limits;
+    let limits = wishes("{}", r#"{"limits":[{"nofile":"1024:4096"},{"pids.max":"100"}]}"#).limits;
     let limits: Vec<_> = limits.iter().map(|limit| (limit.name.as_str(), limit.value.as_str())).collect();
     assert_eq!(limits, [("nofile", "1024:4096"), ("pids.max", "100")]);
     assert!(wishes("{}", "{}").limits.is_empty());

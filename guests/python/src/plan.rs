@@ -300,7 +300,7 @@ fn launch(
         wishes: Wishes {
             init: true,
             read_only_root: task.read_only_root.unwrap_or_default(),
-            limits: Limit::all(task.limits.as_ref()),
+            limits: Limit::all(task.limits.as_deref()),
             ..Wishes::none()
         },
         signals: task.signals().rules(),

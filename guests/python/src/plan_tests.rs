@@ -40,7 +40,7 @@ fn message(task: &str, root: &Machine) -> String {
 
 #[test]
 fn limits_are_asked_for_by_the_kernel_s_names() {
-    let limits = launched(r#"{"script":"server.py","limits":{"nofile":"1024:4096"}}"#).wishes.limits;
+    let limits = launched(r#"{"script":"server.py","limits":[{"nofile":"1024:4096"}]}"#).wishes.limits;
     assert_eq!(limits, [Limit { name: "nofile".into(), value: "1024:4096".into() }]);
     assert!(launched(r#"{"script":"server.py"}"#).wishes.limits.is_empty());
 }

@@ -27,7 +27,7 @@ pub struct Task {
     pub(crate) unbuffered: Option<bool>,
     pub(crate) isolated: Option<bool>,
     pub(crate) work_dir: Option<String>,
-    pub(crate) limits: Option<BTreeMap<String, String>>,
+    pub(crate) limits: Option<Vec<BTreeMap<String, String>>>,
     pub(crate) read_only_root: Option<bool>,
     pub(crate) signals: Option<BTreeMap<String, String>>,
     pub(crate) stop: Option<Vec<String>>,

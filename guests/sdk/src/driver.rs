@@ -173,10 +173,10 @@ impl Wishes {
 }
 
 impl Limit {
-    /// All of a job's key `limits = { nofile = "1024:4096", "pids.max" = "100" }`. The host knows the names.
-    pub fn all(wanted: Option<&BTreeMap<String, String>>) -> Vec<Self> {
+    /// All of a job's key `limits = { nofile = "1024:4096", "pids.max" = "100" }`, which counts as a list of one. The host knows the names.
+    pub fn all(wanted: Option<&[BTreeMap<String, String>]>) -> Vec<Self> {
         let limit = |(name, value): (&String, &String)| Self { name: name.clone(), value: value.clone() };
-        wanted.into_iter().flatten().map(limit).collect()
+        wanted.into_iter().flatten().flatten().map(limit).collect()
     }
 }
 

@@ -43,7 +43,7 @@ async fn c08_bad_keys_are_refused() {
     of_yurt_raw_exec("C08", async |node| {
         for (keys, said) in [
             (
-                "cgroup_v2_override = \"a\"\ncgroup_v1_override = [{ pids = \"b\" }]",
+                "cgroup_v2_override = \"a\"\ncgroup_v1_override = { pids = \"b\" }",
                 "only one of cgroups_v1_override and cgroups_v2_override may be set",
             ),
             ("oom_score_adj = -1", "oom_score_adj must not be negative"),
@@ -133,7 +133,7 @@ impl Drop for Custom {
 
 fn key(name: &str) -> String {
     match Hierarchy::here() {
-        Hierarchy::V1 => format!("cgroup_v1_override = [{{ pids = \"{name}\" }}]"),
+        Hierarchy::V1 => format!("cgroup_v1_override = {{ pids = \"{name}\" }}"),
         Hierarchy::V2 => format!("cgroup_v2_override = \"{name}\""),
     }
 }
@@ -150,7 +150,7 @@ async fn s25_a_control_group_that_is_not_granted_or_not_there_is_refused() {
         assert!(absent.contains("unable to configure cgroups: no such file or directory"), "{absent}");
         let other = match Hierarchy::here() {
             Hierarchy::V1 => "cgroup_v2_override = \"no-such\"",
-            Hierarchy::V2 => "cgroup_v1_override = [{ pids = \"no-such\" }]",
+            Hierarchy::V2 => "cgroup_v1_override = { pids = \"no-such\" }",
         };
         let other = why(node, other).await;
         assert!(other.contains("unable to configure cgroups") && other.contains("version"), "{other}");
