@@ -96,6 +96,12 @@ impl TaskDriver for Wasi {
         let own = |name: &str| format!("{}/{name}", view.own_dir());
         let path = if task.component.starts_with('/') { task.component.clone() } else { own(&task.component) };
         let tmp = own("tmp");
+        let within = [&view.alloc_dir, &view.local_dir, &view.secrets_dir, &tmp];
+        if !within.into_iter().any(|top| path.strip_prefix(top.as_str()).is_some_and(|below| below.starts_with('/'))) {
+            let message =
+                format!("component = {:?}: must lie in the task's local, secrets or tmp, or in alloc", task.component);
+            return Err(PlanError::new(message).at("component"));
+        }
         let Some(found) = findings.status(COMPONENT) else {
             return Ok(Next::LookInside(vec![Probe::stat(COMPONENT, &path), Probe::stat(TMP, &tmp)]));
         };

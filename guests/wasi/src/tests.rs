@@ -77,6 +77,10 @@ fn what_is_wrong_is_said_at_its_key() {
     );
     let unknown = testing::check_task::<Wasi>("{}", &task(r#"{"component":""}"#), &["component"]);
     assert!(unknown.is_empty(), "known only at run time: {unknown:?}");
+    for path in ["/etc/passwd", "app.wasm", "private/app.wasm", "/srv/alloc/8d1bc1b2/other/local/app.wasm"] {
+        let why = planned(&json!({ "component": path }).to_string()).unwrap_err();
+        assert!(why.message.contains("must lie in the task's local, secrets or tmp, or in alloc"), "{why:?}");
+    }
     let why = planned(r#"{"component":"local/other.wasm"}"#).unwrap_err();
     assert!(why.message.contains("there is no file /srv/alloc") && why.path.as_deref() == Some("component"), "{why:?}");
     assert!(!why.recoverable);

@@ -116,17 +116,18 @@ fn code(outcome: wasmtime::Result<Result<(), ()>>, limits: &Limits) -> u8 {
     if let Some(I32Exit(code)) = why.downcast_ref() {
         return u8::try_from(*code).unwrap_or(1);
     }
+    // What happened, and then where.
+    let (what, place) = (why.root_cause(), &why);
     match limits.refused {
         Some(wanted) => {
+            let (wanted, most) = (wanted.div_ceil(1 << 20), limits.most() >> 20);
             say(&format!(
-                "the component trapped after it was refused memory: it wanted {} MiB in all, and may have {}: {why:?}",
-                wanted.div_ceil(1 << 20),
-                limits.most() >> 20
+                "the component trapped after it was refused memory: it wanted {wanted} MiB in all, and may have {most}: {what}\n{place}"
             ));
             NO_MEMORY
         }
         None => {
-            say(&format!("the component trapped: {why:?}"));
+            say(&format!("the component trapped: {what}\n{place}"));
             TRAPPED
         }
     }

@@ -286,6 +286,14 @@ mod tests {
     }
 
     #[test]
+    fn the_wasi_driver_has_no_namesake_of_the_agent_s() {
+        for (file, argument) in [("wasi", None), ("yurt-wasi", None), ("x", Some("wasi"))] {
+            let source = source(&named(&format!("/plugins/{file}")), argument).unwrap();
+            assert!(matches!(source, Source::Embedded { name: "wasi", .. }), "{file} {argument:?}");
+        }
+    }
+
+    #[test]
     fn an_unknown_file_name_says_what_to_do() {
         let why = source(&named("/plugins/acme"), None).unwrap_err();
         assert!(why.contains("acme.wasm") && why.contains("--guest") && why.contains("example-device"), "{why}");

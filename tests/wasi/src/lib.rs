@@ -91,7 +91,10 @@ fn read(path: &str) -> String {
 fn written(path: &str, text: &str) -> String {
     let (directory, below) = place(path);
     let flags = DescriptorFlags::WRITE;
-    match directory.open_at(PathFlags::empty(), &below, OpenFlags::CREATE, flags).and_then(|file| file.write(text.as_bytes(), 0)) {
+    match directory
+        .open_at(PathFlags::empty(), &below, OpenFlags::CREATE, flags)
+        .and_then(|file| file.write(text.as_bytes(), 0))
+    {
         Ok(_) => "written".to_owned(),
         Err(why) => format!("not written: {}", why.name()),
     }
@@ -152,7 +155,8 @@ fn connected(port: u16) -> String {
         let socket = tcp_create_socket::create_tcp_socket(IpAddressFamily::Ipv4)?;
         socket.start_connect(&network, loopback(port))?;
         let streams = done(&socket, || socket.finish_connect())?;
-        Ok((socket, streams))
+        // In this order they are dropped: what belongs to a socket goes before it.
+        Ok((streams, socket))
     };
     match called() {
         Ok(_) => "connected".to_owned(),

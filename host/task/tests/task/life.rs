@@ -1,9 +1,11 @@
 //! Start, wait, signal, kill, forget.
 
 use std::fs;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use yurt_task::{ForgetError, SignalError, StartError, StatsError, Whom};
+use yurt_task::{ForgetError, Program, SignalError, StartError, StatsError, Whom};
 
 use crate::rig::{Rig, end, eventually, is_alive, is_root, keeper_of, patience};
 
@@ -21,6 +23,34 @@ async fn a_task_s_code_and_output_arrive_and_nothing_is_left() {
         assert_eq!(rig.log(), "hello from task\n");
         rig.nothing_is_left();
         task.forget().await.expect("a second time it does nothing");
+    }
+}
+
+#[tokio::test]
+async fn a_program_comes_open_with_what_it_finds_open_and_needs_no_path() {
+    for rig in Rig::both() {
+        let dir = tempfile::tempdir().unwrap();
+        let gone = |text: &str| {
+            let path = dir.path().join("file");
+            fs::write(&path, text).unwrap();
+            let file = fs::File::open(&path).unwrap();
+            fs::remove_file(&path).unwrap();
+            Arc::new(OwnedFd::from(file))
+        };
+        let mut launch =
+            rig.launch(&["whatever", "-c", "cat <&3; cat <&4; [ -e /proc/$$/fd/5 ] && echo more; echo $0", "x"]);
+        let file = Arc::new(OwnedFd::from(fs::File::open("/bin/sh").unwrap()));
+        launch.program = Some(Program { file, open: vec![gone("first "), gone("second ")] });
+        let task = rig.tasks().start(launch).await.unwrap();
+        assert_eq!(end(&task).await.code, 0);
+        assert_eq!(rig.log(), "first second x\n");
+        rig.nothing_is_left();
+
+        let mut launch = rig.launch(&["whatever"]);
+        launch.program = Some(Program { file: gone("no program"), open: Vec::new() });
+        let why = rig.tasks().start(launch).await.unwrap_err().to_string();
+        assert!(why.starts_with("executing: a program that came open: Permission denied"), "{why}");
+        rig.nothing_is_left();
     }
 }
 

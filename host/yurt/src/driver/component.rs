@@ -19,7 +19,7 @@ use super::config::Grants;
 use super::signals;
 
 /// Bytes of the process itself, code and stacks included, that a task's memory limit has to have room for beside the component's memories.
-const OWN: u64 = 12 << 20;
+const OWN: u64 = 8 << 20;
 /// Of a memory limit the most that goes to the process itself.
 const OWN_SHARE: u64 = 4;
 /// Of a task's directory: what a component may be given.
@@ -218,3 +218,7 @@ pub(crate) fn takes(signal: i32) -> Result<(), String> {
         signals::name(signal)
     ))
 }
+
+#[cfg(test)]
+#[path = "component_tests.rs"]
+mod tests;
