@@ -148,7 +148,7 @@ async fn many_wait_and_all_hear_the_same() {
 async fn a_hundred_tasks_twenty_at_a_time_keep_their_codes() {
     let rig = Rig::new();
     let tasks = rig.tasks();
-    let places = std::sync::Arc::new(tokio::sync::Semaphore::new(20));
+    let places = Arc::new(tokio::sync::Semaphore::new(20));
     let mut running = Vec::new();
     for number in 0..100 {
         // All in the same groups, as those of an agent's restarts; each would kill the one before.
