@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::{Errno, ioctl_fionbio};
-use rustix::process::{Pid, Signal, getpid, kill_process};
+use rustix::process::{Pid, Signal, chroot, fchdir, getpid, kill_process};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces};
@@ -224,6 +224,9 @@ fn become_command(
     let kinds: ThreadNameSpaceType = kinds.into_iter().filter(|(wanted, _)| *wanted).map(|(_, kind)| kind).collect();
     if !kinds.is_empty() {
         move_into_thread_name_spaces(task.as_fd(), kinds).during(Step::Join, "setns")?;
+    }
+    if let Some(root) = &plan.root {
+        fchdir(root).and_then(|()| chroot(".")).during(Step::Join, "the task's root directory")?;
     }
     child::limits(&start.limits)?;
     child::session()?;

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use yurt_keeper::answer::Say;
 use yurt_keeper::{Failed, Identity, PROTOCOL, Started, State, Step, names};
@@ -24,6 +25,8 @@ pub(crate) struct Launched {
     pub(crate) link: Option<OwnedFd>,
     pub(crate) listener: OwnedFd,
     pub(crate) state: State,
+    /// What its root directory was before it could change it, where that is one of its own.
+    pub(crate) root: Option<OwnedFd>,
 }
 
 /// Nanoseconds since 1970.
@@ -40,11 +43,17 @@ pub(crate) fn launch(plan: &Plan, plugin: &OwnedFd, signals: &OwnedFd) -> Outcom
         entry::remove(&plan.entry, names::STATE);
         entry::remove(&plan.entry, names::SOCKET);
     }
-    let (child, pidfd, link, state) = begun?;
-    Ok(Launched { pidfd, child, link, listener, state })
+    let Begun { child, pidfd, link, state, root } = begun?;
+    Ok(Launched { pidfd, child, link, listener, state, root })
 }
 
-type Begun = (i32, OwnedFd, Option<OwnedFd>, State);
+struct Begun {
+    child: i32,
+    pidfd: OwnedFd,
+    link: Option<OwnedFd>,
+    state: State,
+    root: Option<OwnedFd>,
+}
 
 /// A group in which all were once killed by `cgroup.kill` may be one in which nobody can be born any more: the kernel kills who is, on
 /// arrival (seen on Linux 6.18). An agent uses a group again for the next start of a task. So whoever dies so gets a second life, from
@@ -94,9 +103,9 @@ fn attempt(plan: &Plan, plugin: &OwnedFd, signals: &OwnedFd, born_there: bool) -
     drop((theirs, init_s));
     let talk = Talk { plan, plugin, signals, report, link };
     match talk.begin(child, &pidfd, oom_before) {
-        Ok((main, state)) => {
-            let (main, link) = main.map_or((pidfd, None), |main| (main, Some(talk.link)));
-            Ok((child, main, link, state))
+        Ok((main, state, root)) => {
+            let (pidfd, link) = main.map_or((pidfd, None), |main| (main, Some(talk.link)));
+            Ok(Begun { child, pidfd, link, state, root })
         }
         Err(failure) => {
             let _ = sys::send_signal(pidfd.as_fd(), libc::SIGKILL);
@@ -131,11 +140,17 @@ struct Talk<'a> {
 
 impl Talk<'_> {
     /// From the new process' first word to the plugin's answer. The main process' pidfd comes back where init is its parent.
-    fn begin(&self, child: i32, pidfd: &OwnedFd, oom_before: u64) -> Outcome<(Option<OwnedFd>, State)> {
+    fn begin(
+        &self,
+        child: i32,
+        pidfd: &OwnedFd,
+        oom_before: u64,
+    ) -> Outcome<(Option<OwnedFd>, State, Option<OwnedFd>)> {
         let Word::Ready(read_only) = self.heard()? else { return Err(Failure(Failed::default())) };
         let main = self.plan.with_init().then(|| self.main_process()).transpose()?;
         let (pidfd, pid) = main.as_ref().map_or((pidfd, child), |(main, pid)| (main, *pid));
         let state = State { read_only, ..state(self.plan, proc::identity(pidfd.as_fd(), pid), oom_before) };
+        let root = self.plan.root.as_ref().map(|_| root_of(pid)).transpose()?;
         entry::write(&self.plan.entry, names::STATE, &state).during(Step::State, names::STATE)?;
         wire::send(&self.report, b"G", &[]).during(Step::Execute, "the new process is gone")?;
         // Its end of the socket is closed by `execve`.
@@ -144,7 +159,7 @@ impl Talk<'_> {
         }
         let started = Started { keeper: state.keeper, task: state.task, at: state.started_at };
         wire::say(self.plugin, Say::Started(started), &[pidfd.as_fd()]).during(Step::Record, "the plugin is gone")?;
-        Ok((main.map(|(main, _)| main), state))
+        Ok((main.map(|(main, _)| main), state, root))
     }
 
     /// What the new process says. A plugin that goes away meanwhile would never know of the task: the
@@ -187,6 +202,13 @@ impl Talk<'_> {
         let pid = proc::pid_of(main.as_fd()).ok_or_else(|| Failure::new(Step::Init, "the task's process is gone"))?;
         Ok((main, pid))
     }
+}
+
+/// Where its root could not be pivoted to, that of its mount namespace is another.
+fn root_of(pid: i32) -> Outcome<OwnedFd> {
+    let path = format!("/proc/{pid}/root");
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(&path, flags, Mode::empty()).during(Step::Root, path)
 }
 
 fn state(plan: &Plan, task: Identity, oom_before: u64) -> State {

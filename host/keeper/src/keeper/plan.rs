@@ -25,6 +25,7 @@ pub(crate) struct Plan {
     pub(crate) entry: OwnedFd,
     /// Standard output and error; none once they are the task's alone.
     pub(crate) streams: Option<(OwnedFd, OwnedFd)>,
+    /// The directory that becomes the task's root; once that runs, its root as commands enter it.
     pub(crate) root: Option<OwnedFd>,
     /// What the kernel works in where the host's directories lie under those of the root.
     pub(crate) work: Option<OwnedFd>,

@@ -34,9 +34,10 @@ const DEAF: Duration = Duration::from_millis(200);
 const LAST: Duration = Duration::from_secs(2);
 
 /// Serves until nobody asks about the task any more.
-pub(crate) fn serve(mut plan: Plan, launched: Launched, signals: OwnedFd) {
+pub(crate) fn serve(mut plan: Plan, mut launched: Launched, signals: OwnedFd) {
     let logs = Logs::of(&plan);
     plan.shrink();
+    plan.root = launched.root.take();
     let mut keeper = Keeper {
         logs,
         plan,

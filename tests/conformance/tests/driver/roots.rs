@@ -328,6 +328,7 @@ async fn s35_the_root_has_the_host_s_directories_and_what_is_written_is_the_task
 async fn s35_an_artifact_runs_from_where_it_is_and_from_where_it_is_mounted() {
     in_a_root("S35", async |node| {
         let site = node.site(false);
+        fs::create_dir_all(site.task_dir().join("local/tree")).unwrap();
         yurt_conformance::driver::put_program(
             &site.task_dir().join("local/tree/run"),
             "#!/bin/sh\necho runs from $0\n",
