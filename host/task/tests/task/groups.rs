@@ -346,6 +346,11 @@ async fn figures_are_of_this_task() {
             assert_eq!((stats.pids, stats.oom_kills), (Some(2), Some(0)));
             assert!(stats.throttled_periods.is_some() && stats.throttled_nanos.is_some());
             assert!(memory.cache.is_some() && memory.kernel_usage.is_some());
+            let more = task.more();
+            assert!(more.io.is_some() && more.pids_peak.is_none_or(|peak| peak >= 2), "{more:?}");
+            let counts_pressure = is_v2() && fs::read("/proc/pressure/cpu").is_ok();
+            let of_each = [&more.pressure.cpu, &more.pressure.memory, &more.pressure.io];
+            assert!(of_each.iter().all(|waits| waits.is_some() == counts_pressure), "{more:?}");
         }
         task.kill(patience(Duration::from_secs(10))).await.unwrap();
         end(&task).await;

@@ -65,6 +65,10 @@ fn top(root: &Path, host: &[String], path: &str, flags: OFlags) -> rustix::io::R
 }
 
 fn layers<'a>(root: &'a Path, host: &[String], path: &str) -> Vec<&'a Path> {
+    // The allocation's directory, beside the task's, will be mounted there.
+    if Path::new(path).starts_with("/alloc") {
+        return root.parent().into_iter().collect();
+    }
     let host_s = is_shown(host, path).then_some(Path::new("/"));
     [Some(root), host_s].into_iter().flatten().collect()
 }
@@ -103,7 +107,7 @@ mod tests {
     fn a_task_s_files_lie_over_the_host_s_and_links_lead_from_one_to_the_other() {
         let dir = tempfile::tempdir().unwrap();
         let (root, shown) = (dir.path().join("task"), dir.path().join("host"));
-        for path in ["task/local", "host/bin", "other"] {
+        for path in ["task/local", "host/bin", "other", "alloc/data"] {
             fs::create_dir_all(dir.path().join(path)).unwrap();
         }
         for (path, text) in [("host/bin/tool", "host"), ("host/bin/both", "host"), ("other/file", "other")] {
@@ -114,6 +118,8 @@ mod tests {
         fs::write(over.join("both"), "task").unwrap();
         symlink(shown.join("bin/tool"), root.join("local/tool")).unwrap();
         symlink("../other/file", shown.join("out")).unwrap();
+        symlink("/alloc/data", root.join("local/data")).unwrap();
+        fs::write(dir.path().join("alloc/data/file"), "shared").unwrap();
         symlink("/local/tool", shown.join("bin/back")).unwrap();
         let host = [shown.to_string_lossy().into_owned()];
         let read = |path: &str| {
@@ -127,6 +133,8 @@ mod tests {
         assert_eq!(read(&at("host/bin/tool")), found("host", "/host/bin/tool"));
         assert_eq!(read(&at("host/bin/both")), found("task", "/host/bin/both"));
         assert_eq!(read("/local/tool"), found("host", "/host/bin/tool"));
+        assert_eq!(read("/alloc/data/file"), found("shared", "/alloc/data/file"));
+        assert_eq!(read("/local/data/file"), found("shared", "/alloc/data/file"));
         assert_eq!(read("/../local/../local/tool"), found("host", "/host/bin/tool"));
         assert_eq!(read(&at("host/bin/back")), found("host", "/host/bin/tool"));
         for path in ["host/out", "other/file"] {
