@@ -52,7 +52,7 @@ impl Cache {
     }
 
     /// Of files that others open anew by a descriptor that they were given: a mapping takes that.
-    pub(crate) fn to_hand_over(self) -> Cache {
+    pub(crate) fn for_others(self) -> Cache {
         Cache { mode: 0o644, ..self }
     }
 

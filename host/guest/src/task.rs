@@ -72,7 +72,7 @@ impl Runtime {
         command(bytes)?;
         let shared = &self.0;
         let tier = &shared.tier;
-        let cache = Cache::new(shared.cache_dir().map(|dir| dir.join(FOLDER)), &tier.engine).to_hand_over();
+        let cache = Cache::new(shared.cache_dir().map(|dir| dir.join(FOLDER)), &tier.engine).for_others();
         let digest = digest(bytes);
         let settings = match tier.memory {
             Memory::Small => Memory::Small,
