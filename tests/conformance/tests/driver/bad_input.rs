@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tonic::Code;
 use yurt_conformance::driver::{
-    Hierarchy, Isolation, Node, Program, Request, children, of_python, of_yurt, quoted, refused, soon, until,
+    Hierarchy, Node, Program, Request, children, of_python, of_yurt, quoted, refused, soon, until,
 };
 use yurt_conformance::patience;
 use yurt_nomad::client::CallError;

@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use yurt_conformance::driver::{
-    Flavour, Isolation, Node, Program, Task, each, exists, in_a_root, in_the_hosts_files, of_yurt, refused, soon,
-    within,
+    Flavour, Node, Program, Task, each, exists, in_a_root, in_the_hosts_files, of_yurt, refused, soon, within,
 };
 use yurt_conformance::patience;
 use yurt_nomad::driver::{ExitResult, TaskState};
