@@ -76,6 +76,17 @@ replugs *ARGS:
 tasks *ARGS:
     YURT_SHORT_TASKS=1000 YURT_HUNGRY_TASKS=200 YURT_CYCLES=500 cargo test -p yurt-conformance --test driver many:: -- {{ARGS}}
 
+# Ten thousand short tasks and 200 long ones while plugins, keepers and agents are killed, a process id that goes round 65536 times, a reboot. Root, Go: an hour.
+chaos:
+    YURT_CHAOS_SHORT=10000 YURT_CHAOS_LONG=200 cargo test -p yurt-conformance --test driver l10_ -- --nocapture
+    YURT_RECYCLED=65536 cargo test -p yurt-task --test task recycled -- --nocapture
+    YURT_CHAOS_AGENTS=10 YURT_CHAOS_KILLS=60 tests/agent/run.sh -run TestAgentsPluginsAndKeepers
+    tests/vm/run.sh reboot
+
+# What a hostile task achieves under Yurt's drivers and under Nomad's exec, in the VM, line by line.
+hostile:
+    tests/vm/run.sh hostile
+
 # All that CI runs.
 ci:
     .ci/run

@@ -38,7 +38,7 @@ sys.exit(not tests)' "${arguments[@]}"
 }
 # Rows of `driver` that stand or fall by the kernel: control groups, namespaces, mounts, capabilities, how all of a task is killed, how
 # its end is known.
-kernel=(a03_ a04_ a06_ a08_ a09_ d01_ d04_ f09_ r01_ r04_ r05_ r08_ s05_ s07_ s08_ s09_ s11_ s14_ s21_ s22_ s23_ s24_ s26_ s27_ s29_ s36_
+kernel=(a03_ a04_ a06_ a08_ a09_ d01_ d04_ f09_ r01_ r04_ r05_ r08_ s05_ s07_ s08_ s09_ s11_ s14_ s21_ s22_ s23_ s24_ s26_ s27_ s29_ s36_ s42_a_
     s50_a_step_is_ s50_a_start_ t03_ t04_ t06_ t16_a_stop_goes_ w04_ w08_ w09_ w10_ x01_ x12_ x13_ x14_ x17_the_ x19_all_ x20_)
 script() {
     case $1 in
@@ -150,7 +150,9 @@ others=()
 for name in "${cases[@]}"; do [ "$name" = reboot ] || others+=("$name"); done
 [ ${#others[@]} -eq 0 ] || boot "${others[@]}"
 if [ ${#others[@]} -lt ${#cases[@]} ]; then
-    PATH=$PATH:/sbin:/usr/sbin mkfs.ext4 -q -F lasting
+    PATH=$PATH:/sbin:/usr/sbin
+    command -v mkfs.ext4 >/dev/null || missing "the case reboot needs mkfs.ext4, of e2fsprogs"
+    mkfs.ext4 -q -F lasting
     boot reboot
     boot reboot
 fi
