@@ -108,8 +108,8 @@ pub(super) fn of(task: &TaskConfig, clamped: &Clamped, operators: &[Unveiling]) 
     let whole =
         |directory: PathBuf| Unveil { path: path(directory), below: String::new(), access: Access::ALL, needed: true };
     // Rules are about what stands at a path, and hold wherever else that is mounted: these are the agent's own words, not the job's.
-    let mut paths = vec![whole(real.clone()), whole(Path::new(&task.alloc_dir).join("alloc"))];
-    paths.extend([whole(real.join("secrets"))]);
+    let mut paths =
+        vec![whole(real.clone()), whole(Path::new(&task.alloc_dir).join("alloc")), whole(real.join("secrets"))];
     paths.extend(operators.iter().map(|one| Unveil {
         path: one.path.clone(),
         below: String::new(),
