@@ -213,10 +213,13 @@ fn every_list_of_a_plan_has_a_limit() {
         ("capabilities to drop", 96, 1025, 1024, "entries"),
         ("limits of a task", 104, 1025, 1024, "entries"),
         ("mounts", 128, 1025, 1024, "entries"),
-        ("rules for signals", 136, 1025, 1024, "entries"),
-        ("steps of the stop", 144, 65, 64, "steps"),
-        ("words in one command line", 152, 4097, 4096, "arguments"),
-        ("notes on exit codes", 160, 1025, 1024, "entries"),
+        ("control groups", 136, 1025, 1024, "entries"),
+        ("ranges of denied ids", 144, 1025, 1024, "entries"),
+        ("ranges of denied ids", 152, 1025, 1024, "entries"),
+        ("rules for signals", 160, 1025, 1024, "entries"),
+        ("steps of the stop", 168, 65, 64, "steps"),
+        ("words in one command line", 176, 4097, 4096, "arguments"),
+        ("notes on exit codes", 184, 1025, 1024, "entries"),
     ] {
         let why = tried(&launching(&[(at, 1024), (at + 4, size)]));
         assert_eq!(*why.cause(), Cause::TooLarge { what, size: size.into(), limit, key }, "{what} at {at}");
@@ -260,11 +263,12 @@ fn every_text_of_a_plan_has_a_limit() {
         ("a limit's value", entry(104, 8)),
         ("seccomp", option(112)),
         ("a mount's path", entry(128, 8)),
-        ("a signal", entry(136, 0)),
-        ("a signal sent", entry(136, 12)),
-        ("a stop's signal", entry(144, 4)),
-        ("a note on a code", entry(160, 4)),
-        ("note", option(168)),
+        ("a control group", entry(136, 12)),
+        ("a signal", entry(160, 0)),
+        ("a signal sent", entry(160, 12)),
+        ("a stop's signal", entry(168, 4)),
+        ("a note on a code", entry(184, 4)),
+        ("note", option(192)),
     ] {
         let why = tried(&launching(&stores));
         let cause = Cause::TooLarge { what: "bytes in one text", size: 32_769, limit: 32_768, key: "text" };
