@@ -98,15 +98,6 @@ async fn c06_a_job_s_capabilities_are_those_that_there_are() {
 }
 
 #[tokio::test]
-async fn c01_an_operator_s_no_pivot_root_is_refused() {
-    of_yurt_exec("C01", async |node| {
-        let why = why_config(node, "no_pivot_root = true").await;
-        assert!(why.contains("no_pivot_root = true"), "{why}");
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn c07_a_relative_work_dir_is_refused() {
     of_yurt_exec("C07", async |node| {
         let why = why(node, "work_dir = \"foo\"").await;
