@@ -69,6 +69,7 @@ fn never(change: impl Fn(&mut wit::LaunchPlan), words: &[&str]) {
         unveil: unveil::list(&["rwxc:/srv".to_owned()]).unwrap(),
         programs: Some(vec!["*".to_owned()]),
         files: vec!["*".to_owned()],
+        connect: vec!["any".parse().unwrap()],
     };
     let why = clamped(asking, &everything).unwrap_err();
     for word in words {
