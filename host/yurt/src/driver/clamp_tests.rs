@@ -64,7 +64,6 @@ fn never(change: impl Fn(&mut wit::LaunchPlan), words: &[&str]) {
         capabilities: Caps(u64::MAX),
         limits: limits::names().into_iter().map(str::to_owned).collect(),
         cgroups: vec!["*".to_owned()],
-        connect: Vec::new(),
         share: ["pid", "ipc", "uts"].map(str::to_owned).to_vec(),
         unveil: unveil::list(&["rwxc:/srv".to_owned()]).unwrap(),
         programs: Some(vec!["*".to_owned()]),

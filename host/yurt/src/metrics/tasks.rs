@@ -65,7 +65,8 @@ pub(super) fn text(tasks: &Tasks) -> String {
         ("yurt_task_pressure_seconds_total", "counter", "Time in which some or all of it waited for it.", |_, more| {
             let of =
                 |waits: &Option<Waits>, which: fn(&Waits) -> u64| waits.as_ref().map(|waits| float(which(waits)) / 1e6);
-            let (some, full): (fn(&Waits) -> u64, fn(&Waits) -> u64) = (|one| one.some_micros, |one| one.full_micros);
+            let some = |one: &Waits| one.some_micros;
+            let full = |one: &Waits| one.full_micros;
             let pressure = &more.pressure;
             vec![
                 ("for=\"cpu\",kind=\"some\"", of(&pressure.cpu, some)),
