@@ -52,6 +52,7 @@ fn around(language: Language) -> &'static [File] {
             "vendor/yurt-sdk/src/isolation.rs" "vendor/yurt-sdk/src/lib.rs"
             "vendor/yurt-sdk/src/log.rs" "vendor/yurt-sdk/src/nodes.rs" "vendor/yurt-sdk/src/policy.rs"
             "vendor/yurt-sdk/src/said.rs" "vendor/yurt-sdk/src/slug.rs"
+            "vendor/yurt-sdk/src/signals.rs"
             "vendor/yurt-sdk/src/task_driver.rs" "vendor/yurt-sdk/src/testing.rs" "vendor/yurt-sdk/src/testing/driver.rs"
         ),
         Language::Python => files!("python": ".gitignore" "requirements.txt" "yurt.py"),
