@@ -57,6 +57,7 @@ pub fn table(source: &Path) -> String {
     let mut known: Vec<String> = Vec::new();
     let mut chapters: BTreeMap<&str, String> = BTreeMap::new();
     let (mut done, mut in_part) = (0, Vec::new());
+    let mut holders: Vec<String> = Vec::new();
     for [ids, whom, statement, note] in &rows {
         let range = ids_of(ids);
         let own: Vec<&Test> = range.iter().flat_map(|id| tests.get(id).into_iter().flatten()).collect();
@@ -67,8 +68,9 @@ pub fn table(source: &Path) -> String {
             (false, None) => done += 1,
             (false, Some(_)) => in_part.push(*ids),
         }
-        let row =
-            format!("| {ids} | {whom} | {statement} | {} | {} |\n", shown(&own, shown_at, later), held(&range, &own));
+        let held_by = held(&range, &own);
+        let row = format!("| {ids} | {whom} | {statement} | {} | {held_by} |\n", shown(&own, shown_at, later));
+        holders.push(held_by);
         let (chapter, _) =
             CHAPTERS.iter().find(|(letter, _)| ids.starts_with(letter)).unwrap_or_else(|| panic!("{ids}: no chapter"));
         chapters.entry(chapter).or_default().push_str(&row);
@@ -92,6 +94,7 @@ pub fn table(source: &Path) -> String {
         in_part.join(", "),
         all - done - part
     );
+    text.push_str(&scores(&holders));
     for (letter, title) in CHAPTERS {
         let rows = chapters.get(letter).map_or("", String::as_str);
         let _ = write!(
@@ -104,6 +107,27 @@ pub fn table(source: &Path) -> String {
         let _ = writeln!(text, "| {id} | {driver} | {why} |");
     }
     text
+}
+
+/// Who holds how many rows.
+fn scores(holders: &[String]) -> String {
+    let mut text = "\n## Scoreboard\n\nThe same tests, driver by driver. *Otherwise*: the row is run and does not hold, for the reason below; \
+        *not asked*: it is about another driver's words or mode, or about what this one has nothing for, which the run prints.\n\n\
+        | driver | holds | otherwise | not asked |\n|---|---|---|---|\n"
+        .to_owned();
+    for (letter, name, flavour) in [
+        ("p", "Yurt's `python`", Flavour::Python),
+        ("x", "Yurt's `yurt-exec`", Flavour::YurtExec),
+        ("w", "Yurt's `yurt-raw-exec`", Flavour::YurtRawExec),
+        ("e", "Nomad's `exec`", Flavour::Exec),
+        ("r", "Nomad's `raw_exec`", Flavour::RawExec),
+    ] {
+        let holds = holders.iter().filter(|held| held.split(' ').any(|one| one == letter)).count();
+        let otherwise = excuses().filter(|[_, driver, _]| *driver == flavour.name()).count();
+        let not_asked = holders.len().saturating_sub(holds + otherwise);
+        let _ = writeln!(text, "| {name} | {holds} | {otherwise} | {not_asked} |");
+    }
+    text + "\n`just conformance PLUGIN FLAVOUR` runs them against any driver binary; Nomad's two are served by `tests/agent/cmd/drivers`.\n"
 }
 
 fn fields(line: &str) -> [&str; 4] {

@@ -24,16 +24,18 @@ use yurt_conformance::driver::{Flavour, Isolation, Subject};
 use side::Side;
 use thing::Measured;
 
-/// A mode of Yurt's and the driver of Nomad's that does the same.
+/// A mode of Yurt's and the driver of Nomad's that does the same, if one does.
 struct Pair {
     mode: &'static str,
-    peer: Flavour,
+    peer: Option<Flavour>,
     isolation: Isolation,
 }
 
-const PAIRS: [Pair; 2] = [
-    Pair { mode: "none", peer: Flavour::RawExec, isolation: Isolation::None },
-    Pair { mode: "chroot", peer: Flavour::Exec, isolation: Isolation::Chroot },
+const PAIRS: [Pair; 4] = [
+    Pair { mode: "none", peer: Some(Flavour::RawExec), isolation: Isolation::None },
+    Pair { mode: "chroot", peer: Some(Flavour::Exec), isolation: Isolation::Chroot },
+    Pair { mode: "overlay", peer: None, isolation: Isolation::Overlay },
+    Pair { mode: "landlock", peer: None, isolation: Isolation::Landlock },
 ];
 
 #[derive(Debug, Parser)]
@@ -78,7 +80,7 @@ async fn main() -> Result<()> {
     let mut by_mode = Map::new();
     for (pair, (ours, theirs)) in PAIRS.iter().zip(&all) {
         let rows = thing::rows(ours, theirs.as_ref(), pair.isolation, arguments.crowd, arguments.idle);
-        let peer = pair.peer.name();
+        let peer = pair.peer.map_or("nobody", Flavour::name);
         if arguments.json {
             by_mode.insert(pair.mode.to_owned(), report::json(&rows, peer));
         } else {
@@ -104,8 +106,8 @@ async fn measure(arguments: &Arguments) -> Result<Vec<(Measured, Option<Measured
     let mut sides = Vec::new();
     for Pair { peer, isolation, .. } in PAIRS {
         sides.push(Side::start(Subject { flavour: Flavour::Python, isolation }, &arguments.yurt).await?);
-        if let Some(drivers) = &arguments.drivers {
-            sides.push(Side::start(Subject { flavour: peer, isolation }, drivers).await?);
+        if let (Some(drivers), Some(flavour)) = (&arguments.drivers, peer) {
+            sides.push(Side::start(Subject { flavour, isolation }, drivers).await?);
         }
     }
     // The first round fills caches. Nobody is always the first, or behind the same other.
@@ -129,8 +131,10 @@ async fn measure(arguments: &Arguments) -> Result<Vec<(Measured, Option<Measured
     }
     let mut measured = measured.into_iter();
     let mut pairs = Vec::new();
-    while let Some(ours) = measured.next() {
-        pairs.push((ours, arguments.drivers.as_ref().and_then(|_| measured.next())));
+    for Pair { peer, .. } in PAIRS {
+        let ours = measured.next().context("one side for each mode")?;
+        let theirs = arguments.drivers.as_ref().and(peer).and_then(|_| measured.next());
+        pairs.push((ours, theirs));
     }
     Ok(pairs)
 }

@@ -78,7 +78,7 @@ impl Thing {
 
     fn goal(self, isolation: Isolation) -> Option<Goal> {
         match self {
-            Thing::Start => Some(Goal::AtMost(if isolation == Isolation::Chroot { 15.0 } else { 8.0 })),
+            Thing::Start => Some(Goal::AtMost(if isolation == Isolation::None { 8.0 } else { 15.0 })),
             Thing::Exec => Some(Goal::AtMost(3.0)),
             Thing::Stop => Some(Goal::OfTheirs(1.0)),
             Thing::HelpersResident => Some(Goal::AtMost(2.0)),

@@ -16,7 +16,7 @@ pub async fn each(row: &str, body: impl AsyncFn(&mut Node)) {
 /// Rows that the modes of [`Subject::more`] have, too.
 pub(crate) const IN_EVERY_MODE: &[&str] = &[
     "K01", "K02", "S01", "S02", "S03", "S07", "S08", "S10", "S14", "S18", "S21", "S22", "S28", "S33", "S35", "S42",
-    "X01", "X12",
+    "S43", "X01", "X12",
 ];
 
 /// Where tasks have a root directory and namespaces of their own.
@@ -75,7 +75,9 @@ async fn run<'a>(row: &str, not_for: impl Fn(Subject) -> Option<&'a str>, body: 
         subjects.extend(Subject::more());
     }
     for subject in &subjects {
-        if let Some(why) = excuse(row, subject.flavour) {
+        // Only what was told of it is asserted there: `YURT_HOSTILE` wants it told.
+        let shown = row == "S42" && std::env::var_os("YURT_HOSTILE").is_some();
+        if let Some(why) = excuse(row, subject.flavour).filter(|_| !shown) {
             say(&format!("{row}: not for {subject}: {why}"));
             continue;
         }

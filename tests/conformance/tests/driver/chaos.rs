@@ -154,8 +154,8 @@ impl Life {
     async fn live(self, mut plugin: watch::Receiver<Now>) -> Lived {
         let mut lived = Lived { keeper_killed: false, tried_again: 0, unknown: false };
         let started = self.start(&mut plugin, &mut lived).await;
-        if mixed(self.number + 7).is_multiple_of(KEEPERS) {
-            tokio::time::sleep(moment(self.number) / 2).await;
+        if loses_its_keeper(self.number) {
+            tokio::time::sleep(Duration::from_millis(mixed(self.number) as u64 % 300)).await;
             lived.keeper_killed = self.kill_keeper();
         }
         let (result, gaps) = self.end(&mut plugin, started).await;
@@ -248,9 +248,13 @@ async fn another(plugin: &mut watch::Receiver<Now>, why: CallError) {
     soon(plugin.changed()).await.unwrap_or_else(|_| panic!("no plugin died: {why}"));
 }
 
+fn loses_its_keeper(number: usize) -> bool {
+    mixed(number + 7).is_multiple_of(KEEPERS)
+}
+
 /// How long a short task lives.
 fn moment(number: usize) -> Duration {
-    Duration::from_millis(mixed(number) as u64 % 400)
+    Duration::from_millis(if loses_its_keeper(number) { 999 } else { mixed(number) as u64 % 400 })
 }
 
 /// Numbers that look like chance and are the same in each run.

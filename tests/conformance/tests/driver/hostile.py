@@ -198,17 +198,20 @@ def read_a_stranger_s_memory():
     raise last
 
 def keys():
-    key = call('add_key', b'user', b'yurt-hostile', b'x', 1, -4)
-    return f'put key {key} into the keyring of its user'
+    call('add_key', b'user', b'yurt-hostile', b'x', 1, -4)
+    return 'put one into the keyring of its user'
 
 def keys_of_others():
-    return f"the session's keyring is {call('keyctl', 0, -3, 0)}"
+    call('keyctl', 0, -3, 0)
+    return "may look into the session's keyring"
 
 def userfaultfd():
-    return f"has one: {call('userfaultfd', 0)}"
+    os.close(call('userfaultfd', 0))
+    return 'has one'
 
 def io_uring():
-    return f"has one: {call('io_uring_setup', 4, ctypes.create_string_buffer(120))}"
+    os.close(call('io_uring_setup', 4, ctypes.create_string_buffer(120)))
+    return 'has one'
 
 def bpf():
     call('bpf', 0, ctypes.create_string_buffer(struct.pack('IIIII', 2, 4, 4, 1, 0) + bytes(100)), 72)
