@@ -223,8 +223,21 @@ func (p Process) Lives() bool {
 // Touch makes an empty file in an allocation's shared data directory.
 func (a *Agent) Touch(alloc *api.Allocation, name string) {
 	a.t.Helper()
-	path := filepath.Join(a.dir, "data", "alloc", alloc.ID, "alloc", "data", name)
-	if err := os.WriteFile(path, nil, 0o644); err != nil {
+	if err := os.WriteFile(a.shared(alloc, name), nil, 0o644); err != nil {
 		a.t.Fatal(err)
 	}
+}
+
+// Shared is the text of a file in an allocation's shared data directory, read past the agent.
+func (a *Agent) Shared(alloc *api.Allocation, name string) string {
+	a.t.Helper()
+	text, err := os.ReadFile(a.shared(alloc, name))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return string(text)
+}
+
+func (a *Agent) shared(alloc *api.Allocation, name string) string {
+	return filepath.Join(a.dir, "data", "alloc", alloc.ID, "alloc", "data", name)
 }
