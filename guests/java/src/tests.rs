@@ -91,6 +91,12 @@ fn a_task_runs_as_nobody_where_it_is_told_to() {
 }
 
 #[test]
+fn a_plan_says_nothing_of_commands_which_are_the_host_s() {
+    let plan = planned(r#"{"jar_path":"app.jar"}"#, &machine(), &machine()).unwrap();
+    assert!(plan.exec_prefix.is_empty());
+}
+
+#[test]
 fn a_node_tells_version_runtime_and_virtual_machine() {
     let judged = testing::judge::<Java>(CONFIG, &machine());
     assert_eq!(
