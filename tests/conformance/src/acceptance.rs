@@ -82,17 +82,24 @@ pub fn table(source: &Path) -> String {
     assert!(bad.is_empty(), "excuses for rows without a test: {bad:?}");
 
     let (all, part) = (rows.len(), in_part.len());
+    let state = if done == all {
+        format!("{all} rows: each is shown by tests.")
+    } else {
+        let (in_part, not_yet) = (in_part.join(", "), all - done - part);
+        format!(
+            "{all} rows: {done} are done, {part} in part ({in_part}), {not_yet} not yet: those have no test, and what they wait for in its \
+             place, after *Later*."
+        )
+    };
     let mut text = format!(
         "# What a task driver must do\n\n\
-         {all} rows: {done} are done, {part} in part ({}), {} not yet: those have no test, and what they wait for in its place, after *Later*.\n\n\
+         {state}\n\n\
          *Whom* a row is about: `H` the host, whatever the guest; `S` the python driver; `E` a driver like Nomad's exec, `R` one like raw_exec, \
          `J` one like java. *Held by*: `p` the python driver, `o`, `l` and `n` the same with `isolation = \"overlay\"`, `\"landlock\"` and `\"none\"`; `x` Yurt's exec driver in the same modes; `w` its raw_exec driver; `r` and `e`: Nomad's own raw_exec and \
          exec, served as plugins, pass the same tests. Where they do not is below.\n\n\
          The tests are in [tests/conformance](../tests/conformance/README.md): the built binary, launched and called as an agent does, and \
          after each test a look for what is left of its tasks. This page is made of their source and of `acceptance/` there: \
-         `YURT_WRITE=1 cargo test -p yurt-conformance --test driver the_table`.\n",
-        in_part.join(", "),
-        all - done - part
+         `YURT_WRITE=1 cargo test -p yurt-conformance --test driver the_table`.\n"
     );
     text.push_str(&scores(&holders));
     for (letter, title) in CHAPTERS {

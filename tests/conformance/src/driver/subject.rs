@@ -99,7 +99,8 @@ impl Subject {
     /// Modes in which a run has some rows only: those that are about what a mode does.
     pub fn more() -> Vec<Subject> {
         let flavour = Flavour::of_this_run();
-        let more = std::env::var_os("YURT_DRIVER_ISOLATION").is_none() && flavour.is_yurt();
+        let more = std::env::var_os("YURT_DRIVER_ISOLATION").is_none()
+            && matches!(flavour, Flavour::Python | Flavour::YurtExec);
         let isolations = [Isolation::Overlay, Isolation::Landlock].into_iter().filter(|_| more);
         isolations.map(|isolation| Subject { flavour, isolation }).collect()
     }

@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use yurt_conformance::driver::{Isolation, Node, Program, Task, exists, of_yurt, refused, soon, until, within};
+use yurt_conformance::driver::{Node, Program, Task, exists, of_yurt, refused, soon, until, within};
 use yurt_conformance::patience;
 
 const OTHERS: &str = "it does not look for them";
 
 async fn told_to(node: &mut Node, orphans: &str) {
     node.launch_again().await;
-    let isolation = if node.subject.isolation == Isolation::None { "none" } else { "chroot" };
-    let config = format!(
-        "yurt {{\n isolation = \"{isolation}\"\n fingerprint_period = \"1s\"\n orphans = \"{orphans}\"\n orphans_after = \"1s\"\n}}"
-    );
+    let keys = format!("fingerprint_period = \"1s\"\n orphans = \"{orphans}\"\n orphans_after = \"1s\"");
+    let config = node.subject.plugin_config_with(&keys);
     node.configure(&config).await.unwrap();
     // The first look begins with it.
     let mut looks = soon(node.driver.fingerprint()).await.unwrap();

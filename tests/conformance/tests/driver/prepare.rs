@@ -251,8 +251,7 @@ async fn a08_a_slow_step_is_told_when_it_is_slow_and_when_it_is_done() {
 #[tokio::test]
 async fn a08_what_the_operator_does_not_grant_is_told() {
     of_yurt("A08", "it has no grants", async |node| {
-        let isolation = if node.subject.isolation == Isolation::None { "none" } else { "chroot" };
-        let config = format!("yurt {{\n isolation = \"{isolation}\"\n grants {{\n users = [\"daemon\"]\n }}\n}}");
+        let config = node.subject.plugin_config_with("grants {\n users = [\"daemon\"]\n }");
         let mut other = Node::configured(node.subject, &config).await;
         let mut events = soon(other.driver.events()).await.unwrap();
         let site = other.site(false);

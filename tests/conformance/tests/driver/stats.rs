@@ -280,9 +280,7 @@ async fn a09_what_nomads_figures_have_no_place_for_is_told_when_a_task_is_inspec
 async fn a09_figures_of_tasks_are_served_where_the_operator_says() {
     of_yurt("A09", "it serves none", async |node| {
         let socket = node.dir().join("figures.sock");
-        let isolation =
-            if node.subject.isolation == yurt_conformance::driver::Isolation::None { "none" } else { "chroot" };
-        let config = format!("yurt {{\n isolation = \"{isolation}\"\n metrics = \"unix:{}\"\n}}", socket.display());
+        let config = node.subject.plugin_config_with(&format!("metrics = \"unix:{}\"", socket.display()));
         node.configure(&config).await.unwrap();
         let task = node.run(Program::shell("echo ready; exec sleep 600")).await;
         task.ready().await;
