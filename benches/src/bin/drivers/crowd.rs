@@ -112,7 +112,7 @@ async fn figures(side: &mut Side, plugin: u32, tasks: &[(Arc<Site>, TaskConfig)]
     for (_, config) in tasks {
         let (mut driver, id) = (side.node.driver.clone(), config.id.clone());
         asked.spawn(async move {
-            let mut figures = soon(driver.stats(&id, Duration::from_secs(60))).await?;
+            let mut figures = soon(driver.stats(&id, Duration::from_secs(1))).await?;
             soon(figures.next()).await?.context("no figures")
         });
     }
