@@ -28,9 +28,14 @@ fn opened(path: &Path) -> OwnedFd {
     open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap()
 }
 
+/// Where a layer can be, whatever temporary files are on: those of a test machine may be on an overlay.
+fn in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/run").unwrap()
+}
+
 impl Layers {
     fn new() -> Layers {
-        Layers::below(tempfile::tempdir().unwrap())
+        Layers::below(in_memory())
     }
 
     /// On the file system of this directory.
@@ -155,7 +160,7 @@ fn where_a_layer_cannot_be_the_host_s_directories_are_read_only_and_the_state_sa
         return;
     }
     // An overlay cannot be the upper layer of another.
-    let below = tempfile::tempdir().unwrap();
+    let below = in_memory();
     for name in ["lower", "upper", "work", "merged"] {
         fs::create_dir(below.path().join(name)).unwrap();
     }
