@@ -78,10 +78,7 @@ impl TaskDriver for Exec {
         }
         task.asked().check(&config.terms(), &mut said);
         task.signals().check(&mut said);
-        if !task.work_dir.is_empty() && !task.work_dir.starts_with('/') {
-            let message = format!("work_dir must be absolute but got relative path {:?}", task.work_dir);
-            said.error("work_dir", message, Some("for example \"${NOMAD_TASK_DIR}\""));
-        }
+        command::check_work_dir(&task.work_dir, &mut said);
         for (at, path) in task.unveil.iter().enumerate() {
             if unveiled(path).is_none() {
                 let message = format!("{path:?} is no mode and absolute path");
@@ -101,16 +98,15 @@ impl TaskDriver for Exec {
         let Some(program) = command::found(&task.command, view, findings)? else {
             return Ok(Next::LookInside(command::looks(&task.command, view)));
         };
-        let limits = Limit::all(task.limits.as_deref());
-        let wishes = Wishes { limits, ..task.asked().wishes(&config.terms(), USER, view)? };
         Ok(Next::Launch(LaunchPlan {
             note: Some(format!("runs {program}")),
             work_dir: Some(task.work_dir.clone()).filter(|directory| !directory.is_empty()),
             user: Some(USER.into()),
             wishes: config.denied().added_to(Wishes {
+                limits: Limit::all(task.limits.as_deref()),
                 read_only_root: task.read_only_root,
                 mounts: task.unveil.iter().filter_map(|path| unveiled(path)).collect(),
-                ..wishes
+                ..task.asked().wishes(&config.terms(), USER, view)?
             }),
             signals: task.signals().rules(),
             stop: task.signals().steps(),

@@ -74,10 +74,7 @@ impl TaskDriver for RawExec {
         if task.oom_score_adj < 0 {
             said.error("oom_score_adj", "oom_score_adj must not be negative".into(), Some("from 0 to 1000"));
         }
-        if !task.work_dir.is_empty() && !task.work_dir.starts_with('/') {
-            let message = format!("work_dir must be absolute but got relative path {:?}", task.work_dir);
-            said.error("work_dir", message, Some("for example \"${NOMAD_TASK_DIR}\""));
-        }
+        command::check_work_dir(&task.work_dir, &mut said);
         said.0
     }
 

@@ -1,6 +1,7 @@
 //! Where a job's `command` is, in the order of Nomad's exec drivers: in the task's `local`, in its directory, in the path. An absolute one is
-//! taken as it is said, since what a volume holds can only be seen once it is mounted.
+//! taken as it is said, since what a volume holds can only be seen once it is mounted. And where it works.
 
+use crate::Said;
 use crate::driver::{Findings, PathKind, PlanError, Probe, TaskView};
 
 /// What [`found`] goes by.
@@ -29,6 +30,14 @@ pub fn found(command: &str, view: &TaskView, findings: Findings<'_>) -> Result<O
     }
     // The launch looks a name up in the task's PATH.
     Ok(Some(command.into()))
+}
+
+/// What is wrong with a job's `work_dir`, in the words of Nomad's exec and raw_exec. An empty one says nothing.
+pub fn check_work_dir(directory: &str, said: &mut Said) {
+    if !directory.is_empty() && !directory.starts_with('/') {
+        let message = format!("work_dir must be absolute but got relative path {directory:?}");
+        said.error("work_dir", message, Some("for example \"${NOMAD_TASK_DIR}\""));
+    }
 }
 
 fn places(command: &str, view: &TaskView) -> [(&'static str, String); 2] {
