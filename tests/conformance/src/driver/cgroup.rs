@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
+use super::status_field;
 use crate::patience;
 
 const ROOT: &str = "/sys/fs/cgroup";
@@ -145,6 +146,13 @@ impl Cgroups {
     pub fn processes(&self) -> Vec<u32> {
         let dir = if self.hierarchy == Hierarchy::V1 { self.dir("freezer") } else { self.told.clone() };
         below(&dir).iter().flat_map(|dir| members(dir)).collect()
+    }
+
+    /// What holds the task and is not part of it: the parent of the outermost process in there, if there is one.
+    pub fn supervisor(&self) -> Option<u32> {
+        let own = self.processes();
+        let mut parents = own.iter().filter_map(|pid| status_field(*pid, "PPid")?.parse().ok());
+        parents.find(|parent| !own.contains(parent))
     }
 
     /// Directories of this task in any hierarchy that the agent did not make.

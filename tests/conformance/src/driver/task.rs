@@ -130,9 +130,7 @@ impl Task {
 
     /// What holds the task and is not part of it: the parent of the outermost process in its control group.
     pub fn supervisor(&self) -> u32 {
-        let own = self.processes();
-        let mut parents = own.iter().filter_map(|pid| status_field(*pid, "PPid")?.parse().ok());
-        parents.find(|parent| !own.contains(parent)).expect("a parent")
+        self.site.cgroups.supervisor().expect("a parent")
     }
 
     /// Waits for a process of this name in the task's control group.

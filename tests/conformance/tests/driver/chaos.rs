@@ -226,9 +226,7 @@ impl Life {
 
     /// As long as there is one.
     fn kill_keeper(&self) -> bool {
-        let own = self.site.cgroups.processes();
-        let mut parents = own.iter().filter_map(|pid| status_field(*pid, "PPid")?.parse::<u32>().ok());
-        let Some(keeper) = parents.find(|parent| !own.contains(parent)) else { return false };
+        let Some(keeper) = self.site.cgroups.supervisor() else { return false };
         let Some(pid) = i32::try_from(keeper).ok().and_then(Pid::from_raw) else { return false };
         let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
         status_field(keeper, "Name").as_deref() == Some("yurt-keeper") && pidfd_send_signal(pidfd, Signal::KILL).is_ok()
