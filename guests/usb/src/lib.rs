@@ -104,7 +104,7 @@ impl UsbPolicy for DefaultPolicy {
     }
 
     fn stats(_: &Config, counters: &[CounterSet], offered: &[Instance]) -> Result<Vec<InstanceStats>, String> {
-        Ok(offered.iter().filter_map(|instance| stats::of(instance, counters)).collect())
+        Ok(stats::all(offered, counters))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Numbers for people: the kernel's running totals of a device, named and explained.
 
+use std::collections::BTreeMap;
+
 use yurt_sdk::Value;
 use yurt_sdk::facts::{Counter, CounterSet};
 use yurt_sdk::offer::{Figure, Instance, InstanceStats};
@@ -13,10 +15,16 @@ const MEANINGS: [(&str, &str); 5] = [
     ("power.wakeups", "Times that it woke the machine"),
 ];
 
-/// The figures of an instance; none if the host has no totals for any of its members.
-pub(crate) fn of(instance: &Instance, counters: &[CounterSet]) -> Option<InstanceStats> {
+/// The figures of all instances; those without totals for any of their members are left out.
+pub(crate) fn all(offered: &[Instance], counters: &[CounterSet]) -> Vec<InstanceStats> {
+    let by_key: BTreeMap<&str, &[Counter]> = counters.iter().map(|set| (&*set.key, &*set.counters)).collect();
+    let of = |instance: &Instance| of(instance, |key| by_key.get(key).copied().unwrap_or_default());
+    offered.iter().filter_map(of).collect()
+}
+
+fn of<'c>(instance: &Instance, counters: impl Fn(&str) -> &'c [Counter]) -> Option<InstanceStats> {
     let mut totals: Vec<Counter> = Vec::new();
-    for counter in counters.iter().filter(|set| instance.members.contains(&set.key)).flat_map(|set| &set.counters) {
+    for counter in instance.members.iter().flat_map(|member| counters(member)) {
         match totals.iter_mut().find(|total| total.name == counter.name) {
             Some(total) => total.total += counter.total,
             None => totals.push(counter.clone()),

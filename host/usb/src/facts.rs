@@ -19,6 +19,15 @@ pub struct Snapshot {
     pub trouble: Vec<String>,
 }
 
+impl Snapshot {
+    /// The device of that name.
+    #[must_use]
+    pub fn device(&self, key: &str) -> Option<&Arc<Device>> {
+        let at = self.devices.binary_search_by(|device| device.key.as_str().cmp(key)).ok()?;
+        self.devices.get(at)
+    }
+}
+
 /// One USB device: what the kernel's tables say about it. Nothing here needs the device to be opened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

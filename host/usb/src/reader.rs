@@ -84,11 +84,10 @@ impl Reader {
         key::is_device(key).then(|| self.read(&sys, key, &Places::open(&self.roots)))?
     }
 
-    /// The directories of those of some devices that are there, for names in them.
-    pub(crate) fn directories<'a>(&self, keys: &'a [String]) -> Vec<(&'a String, Directory)> {
-        let Ok(sys) = tree::root(&self.roots.sys) else { return Vec::new() };
-        let devices = keys.iter().filter(|key| key::is_device(key));
-        devices.filter_map(|key| Some((key, Directory::handle(&sys, format!("{BUS}/{key}")).ok()?))).collect()
+    /// The directory of a device that is there, for names in it.
+    pub(crate) fn directories(&self) -> impl Fn(&str) -> Option<Directory> {
+        let sys = tree::root(&self.roots.sys).ok();
+        move |key| Directory::handle(sys.as_ref()?, format!("{BUS}/{}", key::is_device(key).then_some(key)?)).ok()
     }
 
     fn names(&self) -> io::Result<(Dir, Vec<String>)> {

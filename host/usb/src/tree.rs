@@ -11,7 +11,7 @@ use std::{
 use cap_std::{ambient_authority, fs::Dir};
 use rustix::{
     fs::{FileType, Mode, OFlags, RawDir, openat, readlinkat},
-    io::{Errno, read},
+    io::{Errno, pread, read, retry_on_intr},
 };
 
 /// An attribute of sysfs is a page at most.
@@ -20,7 +20,12 @@ const PAGE: usize = 4096;
 const MAX_ENTRIES: usize = 4096;
 
 /// An open directory. All names given to it are single names, never paths, and a name that is a link is not followed.
+#[derive(Debug)]
 pub(crate) struct Directory(OwnedFd);
+
+/// An open file that holds one number, which changes.
+#[derive(Debug)]
+pub(crate) struct File(OwnedFd);
 
 /// A name in a directory.
 pub(crate) struct Entry {
@@ -54,6 +59,11 @@ impl Directory {
     /// A directory in this one; none where it is missing, a link or not for us.
     pub(crate) fn sub(&self, name: &str) -> Option<Self> {
         openat(&self.0, name, DIRECTORY, Mode::empty()).ok().map(Self)
+    }
+
+    /// A file in this one, to be read more than once.
+    pub(crate) fn file(&self, name: &str) -> Option<File> {
+        openat(&self.0, name, FILE, Mode::empty()).ok().map(File)
     }
 
     /// The first page of a file. A device that vanished, or a driver that does not answer, is as good as no file.
@@ -123,13 +133,17 @@ impl Directory {
     fn with_page<T>(&self, name: &str, then: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let file = openat(&self.0, name, FILE, Mode::empty()).ok()?;
         let mut page = [0; PAGE];
-        loop {
-            match read(&file, &mut page) {
-                Ok(n) => return page.get(..n).map(then),
-                Err(Errno::INTR) => {}
-                Err(_) => return None,
-            }
-        }
+        let n = retry_on_intr(|| read(&file, &mut page)).ok()?;
+        page.get(..n).map(then)
+    }
+}
+
+impl File {
+    /// The decimal number that stands in it now.
+    pub(crate) fn number(&self) -> Option<u64> {
+        let mut digits = [0; 32];
+        let n = retry_on_intr(|| pread(&self.0, &mut digits, 0)).ok()?;
+        std::str::from_utf8(digits.get(..n)?).ok()?.trim().parse().ok()
     }
 }
 

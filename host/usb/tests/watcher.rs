@@ -540,6 +540,38 @@ fn counters_are_those_of_the_devices_that_are_there() {
     assert!(has(0, "urbs") && !has(0, "net.received") && has(1, "urbs") && has(1, "net.received"), "{sets:?}");
 }
 
+#[test]
+fn files_of_counters_stay_open_as_long_as_their_device_does() {
+    let rig = Rig::with(settings(20, 500, 0), |bus| {
+        bus.plug("1-1", &models::cp2102()).unwrap();
+    });
+    let directory = Roots::simulated(rig.dir.path()).sys.join("bus/usb/devices/1-1");
+    let open = || {
+        let own = fs::read_dir("/proc/self/fd").unwrap().flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
+        own.filter(|path| path.starts_with(fs::canonicalize(rig.dir.path()).unwrap())).count()
+    };
+    let asked = || rig.watcher.counters(&["1-1".into()]);
+    let total = |name: &str| {
+        let sets = asked();
+        sets[0].counters.iter().find(|counter| counter.name == name).map(|counter| counter.total)
+    };
+    let before = open();
+    fs::write(directory.join("urbnum"), "7\n").unwrap();
+    assert_eq!(total("urbs"), Some(7.0));
+    let kept = open();
+    assert!(kept > before, "{kept} and {before}");
+    fs::write(directory.join("urbnum"), "8\n").unwrap();
+    assert_eq!((total("urbs"), open()), (Some(8.0), kept));
+    // The next device at the port has files of the same names.
+    rig.bus.unplug("1-1").unwrap();
+    rig.wait(|snapshot| find(snapshot, "1-1").is_none());
+    assert_eq!((asked().len(), open()), (0, before));
+    rig.bus.plug("1-1", &models::cp2102()).unwrap();
+    rig.wait(|snapshot| has(snapshot, "1-1", Presence::Present));
+    fs::write(directory.join("urbnum"), "1\n").unwrap();
+    assert_eq!(total("urbs"), Some(1.0));
+}
+
 /// Stands in for the machine's own bus: whatever this machine has, or has not.
 #[test]
 fn this_machine_can_be_watched() {

@@ -69,15 +69,10 @@ impl Identity {
 
     /// The same device is still there.
     pub(crate) fn holds_in(&self, snapshot: &Snapshot) -> bool {
-        find(snapshot, &self.key)
+        snapshot
+            .device(&self.key)
             .is_some_and(|device| device.life.presence != Presence::Absent && Identity::of(device) == *self)
     }
-}
-
-/// A device of a snapshot by its key.
-pub(crate) fn find<'a>(snapshot: &'a Snapshot, key: &str) -> Option<&'a Device> {
-    let at = snapshot.devices.binary_search_by(|device| device.key.as_str().cmp(key)).ok()?;
-    snapshot.devices.get(at).map(|device| &**device)
 }
 
 /// Holds an answer against the facts it was given. What is refused is named; the rest is offered.
@@ -102,7 +97,7 @@ pub(crate) fn offer(answer: &wit::Offer, snapshot: &Snapshot, grants: Grants) ->
                         health: health(&instance.health),
                         pci_bus_id: members
                             .first()
-                            .and_then(|first| find(snapshot, &first.key)?.place.controller.clone()),
+                            .and_then(|first| snapshot.device(&first.key)?.place.controller.clone()),
                     });
                     let offered = Offered { group: group.name.clone(), instance: instance.clone(), members };
                     instances.insert(instance.id.clone(), offered);
@@ -146,7 +141,7 @@ fn members(
     }
     let mut members = Vec::with_capacity(instance.members.len());
     for key in &instance.members {
-        let device = find(snapshot, key).ok_or_else(|| format!("no device {key:?} is in the facts"))?;
+        let device = snapshot.device(key).ok_or_else(|| format!("no device {key:?} is in the facts"))?;
         let shared = |other: &Option<String>| other.is_some() && *other == instance.share;
         if taken.get(key).is_some_and(|other| !shared(other)) || members.iter().any(|m: &Identity| m.key == *key) {
             return Err(format!("device {key:?} stands in another instance already"));

@@ -65,7 +65,7 @@ fn what_people_have_is_offered_as_it_was() {
         let mut text = String::new();
         for instance in &group.instances {
             let member = &offer.instances[&instance.id].instance.members[0];
-            let device = check::find(&facts, member).unwrap();
+            let device = facts.device(member).unwrap();
             let health = match &instance.health {
                 Health::Healthy { .. } => "healthy".to_owned(),
                 Health::Unhealthy { reason } => format!("unhealthy: {reason}"),

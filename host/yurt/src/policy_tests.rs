@@ -257,7 +257,7 @@ proptest! {
         };
         for node in &reservation.nodes {
             prop_assert!(instance.members.contains(&node.member), "{}", node.member);
-            let member = check::find(&facts, &node.member).unwrap();
+            let member = facts.device(&node.member).unwrap();
             let granted = member.nodes.get(usize::try_from(node.node).unwrap());
             prop_assert!(granted.is_some());
             if group.name.name == "console" {

@@ -11,7 +11,7 @@ use yurt_guest::{GuestError, UsbPolicy, usb as wit};
 use yurt_nomad::device::{DeviceNode, Mount, PluginError, Reservation};
 use yurt_usb::facts::Snapshot;
 
-use crate::check::{self, Grants, Offer, Offered};
+use crate::check::{Grants, Offer, Offered};
 use crate::convert;
 use crate::device_side::{DeviceSide, Serving};
 use crate::exchange::Side as _;
@@ -200,13 +200,13 @@ pub(crate) fn relevant(snapshot: &Snapshot, offered: &[Offered]) -> Vec<wit::Usb
     for member in offered.iter().flat_map(|one| &one.members) {
         let mut next = Some(member.key.clone());
         while let Some(key) = next {
-            next = check::find(snapshot, &key).and_then(|device| device.parent.clone());
+            next = snapshot.device(&key).and_then(|device| device.parent.clone());
             if !keys.insert(key) {
                 break;
             }
         }
     }
-    keys.iter().filter_map(|key| check::find(snapshot, key)).map(convert::usb_device).collect()
+    keys.iter().filter_map(|key| snapshot.device(key)).map(|device| convert::usb_device(device)).collect()
 }
 
 /// Turns the policy's answer into paths and texts; whatever is more than it may say is refused by name.

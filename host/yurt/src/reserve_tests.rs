@@ -2,6 +2,7 @@ use super::*;
 
 use std::sync::LazyLock;
 
+use crate::check;
 use yurt_usb::sim::{Bus, models};
 use yurt_usb::{Roots, scan};
 

@@ -31,6 +31,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
+    counters::Kept,
     facts::{CounterSet, Device, NodeKind, Snapshot},
     reader::Reader,
     roots::Roots,
@@ -69,6 +70,7 @@ impl Default for Settings {
 pub struct Watcher {
     reader: Arc<Reader>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
+    totals: Mutex<Kept>,
     past: Arc<Mutex<Option<Past>>>,
     /// None: they could not be started, and the one snapshot says why.
     threads: Option<Threads>,
@@ -101,7 +103,7 @@ impl Watcher {
                 None
             }
         };
-        Self { reader, snapshots, past: told.past, threads }
+        Self { reader, snapshots, totals: Mutex::default(), past: told.past, threads }
     }
 
     /// The newest snapshot and word of every newer one. Number 0: nothing has been looked at yet.
@@ -140,12 +142,8 @@ impl Watcher {
     #[must_use]
     pub fn counters(&self, keys: &[String]) -> Vec<CounterSet> {
         let snapshot = Arc::clone(&self.snapshots.borrow());
-        // Sorted by key.
-        let networked = |key: &str| {
-            let found = snapshot.devices.binary_search_by(|device| device.key.as_str().cmp(key));
-            found.ok().and_then(|at| snapshot.devices.get(at)).is_none_or(|device| !device.network.is_empty())
-        };
-        self.reader.counters_of(keys, &networked)
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        totals.counters(&self.reader, &snapshot, keys)
     }
 
     /// A snapshot with what this machine uses of these devices' disks at this moment, since mounting one is no event. Reads now, on the

@@ -14,7 +14,7 @@ use yurt_usb::{Settings, Watcher};
 use super::recorded;
 use super::term::{Out, Style};
 use super::under::{Facts, Under};
-use crate::check::{Offer, find};
+use crate::check::Offer;
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -93,7 +93,7 @@ fn show(out: &mut Out, arguments: &Arguments, snapshot: &Snapshot) -> anyhow::Re
             true => Some(arguments.under.decides()?.offer(snapshot)?),
             false => None,
         };
-        let known = |device: &&Arc<Device>| device.parent.as_deref().is_some_and(|key| find(snapshot, key).is_some());
+        let known = |device: &&Arc<Device>| device.parent.as_deref().is_some_and(|key| snapshot.device(key).is_some());
         for root in snapshot.devices.iter().filter(|device| !known(device)) {
             tree(out, snapshot, root, offered.as_ref().map(|(offer, _)| offer), 0)?;
         }

@@ -12,7 +12,7 @@ use yurt_usb::facts::{Device as Facts, SerialQuality, Snapshot};
 use super::devices::title;
 use super::term::{Out, Style};
 use super::under::{Decides, Under};
-use crate::check::{self, Offer};
+use crate::check::Offer;
 use crate::convert;
 
 #[derive(Debug, Args)]
@@ -162,7 +162,7 @@ fn deciding(decides: &Decides, facts: &Snapshot, device: &Facts) -> anyhow::Resu
 
 fn known(out: &mut Out, facts: &Snapshot, device: &Facts) -> anyhow::Result<()> {
     out.heading(&device.key, &format!("{:04x}:{:04x}  {}", device.vendor_id, device.product_id, title(device)))?;
-    let above = std::iter::successors(device.parent.as_deref(), |key| check::find(facts, key)?.parent.as_deref());
+    let above = std::iter::successors(device.parent.as_deref(), |key| facts.device(key)?.parent.as_deref());
     let above: Vec<&str> = above.take(8).collect();
     let serial = device.serial.as_ref().map(|serial| {
         let quality = match device.serial_quality {

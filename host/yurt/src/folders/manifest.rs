@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use yurt_usb::facts::{Device, Node, NodeKind, Presence, Snapshot};
 
 use super::{Folder, Granted};
-use crate::check::{self, Offered};
+use crate::check::Offered;
 
 /// The form of `manifest.json`. It only grows.
 const VERSION: u8 = 1;
@@ -62,7 +62,7 @@ pub(crate) struct Now {
 impl Manifest {
     /// For what a reservation puts into the directory.
     pub(crate) fn of(folder: &Folder, offered: &Offered, snapshot: &Snapshot) -> Manifest {
-        let devices = offered.members.iter().filter_map(|member| check::find(snapshot, &member.key));
+        let devices = offered.members.iter().filter_map(|member| snapshot.device(&member.key));
         let members = devices.map(|device| {
             let granted = folder.nodes.iter().filter(|granted| granted.member == device.key);
             let slot = |granted: &Granted| {
@@ -106,7 +106,7 @@ impl Manifest {
     pub(crate) fn in_snapshot(&self, snapshot: &Snapshot) -> Manifest {
         let mut manifest = self.clone();
         for member in &mut manifest.devices {
-            let device = check::find(snapshot, &member.port).filter(|device| member.is(device));
+            let device = snapshot.device(&member.port).filter(|device| member.is(device));
             member.present = device.is_some();
             member.generation = device.map_or(0, |device| device.life.generation);
             for slot in &mut member.nodes {

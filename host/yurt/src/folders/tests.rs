@@ -62,7 +62,7 @@ impl Lab {
         let (offer, snapshot) = self.offer(&[(id, key)]);
         let offered = &offer.instances[id];
         let mut folder = Folder { id: id.into(), nodes: Vec::new(), modes: Vec::new() };
-        for (place, node) in check::find(&snapshot, key).unwrap().nodes.iter().enumerate() {
+        for (place, node) in snapshot.device(key).unwrap().nodes.iter().enumerate() {
             folder.take(key, place, if node.of_interface.is_none() { "usb" } else { &node.subsystem }, false);
         }
         folders.hand_out(Manifest::of(&folder, offered, &snapshot), &snapshot, &Access::default())

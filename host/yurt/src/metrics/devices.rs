@@ -7,7 +7,6 @@ use yurt_nomad::device::Health;
 use yurt_usb::facts::{CounterSet, Device};
 
 use super::form::{begin, joined};
-use crate::check;
 use crate::offer::Offers;
 
 /// A label set and a value.
@@ -29,7 +28,7 @@ pub(super) fn text(offers: &Offers) -> String {
             let well = matches!(instance.health, Health::Healthy { .. });
             healthy.push((joined(&[("group", &name), ("id", &instance.id)]), f64::from(u8::from(well))));
             let members = current.offer.instances.get(&instance.id).into_iter().flat_map(|one| &one.members);
-            for device in members.filter_map(|member| check::find(&snapshot, &member.key)) {
+            for device in members.filter_map(|member| snapshot.device(&member.key)) {
                 let labels = joined(&[("id", &instance.id), ("port", &device.key)]);
                 info.push((format!("{labels},{}", ids(device)), 1.0));
                 link.push((labels.clone(), f64::from(device.link.mbit)));
