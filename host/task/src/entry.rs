@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use prost::Message;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
@@ -12,6 +13,10 @@ use sha2::{Digest, Sha256};
 use yurt_keeper::{State, names};
 
 use crate::files;
+use crate::tasks::Notes;
+
+/// See [`Entry::note_groups`].
+const GROUPS: &str = "groups";
 
 /// Bytes of an entry's name.
 pub(crate) type Name = [u8; 16];
@@ -114,6 +119,28 @@ impl Entry {
                 exit
             }
         }
+    }
+
+    /// Notes control groups that are about to be made for it. Once its keeper has written its state they stand there.
+    pub(crate) fn note_groups(&self, paths: &[PathBuf]) -> Result<(), Errno> {
+        let made = paths.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+        let notes = Notes { made, ..Notes::default() };
+        files::replace(self.dir.as_fd(), GROUPS, &notes.encode_to_vec(), Mode::RUSR | Mode::WUSR)
+    }
+
+    /// What a start has noted that came to no task.
+    pub(crate) fn noted_groups(&self) -> Vec<PathBuf> {
+        match self.read::<Notes>(GROUPS) {
+            Ok(Found::Whole(notes)) => notes.made.into_iter().map(PathBuf::from).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// How long nothing was made or removed in it.
+    pub(crate) fn quiet_for(&self) -> Option<Duration> {
+        let stat = rustix::fs::fstat(&self.dir).ok()?;
+        let seconds = u64::try_from(stat.st_mtime).ok()?;
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).ok()
     }
 
     fn read<T: Message + Default>(&self, name: &str) -> Result<Found<T>, Errno> {

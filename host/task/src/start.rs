@@ -16,7 +16,7 @@ use yurt_keeper::answer::Say;
 use yurt_keeper::{Carried, RECORD_MAX, Start, Step};
 
 use crate::cgroup::devices::{self, Kind, Rule};
-use crate::cgroup::{self, Groups, Prepared, Written, keepers};
+use crate::cgroup::{self, Groups, Prepared, Wish, Written, keepers};
 use crate::channel::Channel;
 use crate::entry::{self, Entry, Found};
 use crate::error::{Reason, StartError, StepError};
@@ -28,6 +28,8 @@ use crate::{host_paths, landlock, seccomp, spawn, streams, sys};
 
 /// Longest that a keeper may take to start a task; many mounts on a loaded machine take a while.
 const START: Duration = Duration::from_secs(30);
+/// How often an entry is looked for that others make and remove.
+const TRIES: usize = 20;
 /// How long what is killed after a failure may take to be gone.
 const UNDO: Duration = Duration::from_secs(5);
 /// What keepers call themselves in `/proc/<pid>/comm`.
@@ -130,7 +132,18 @@ impl Begun {
         }
         let hierarchies = self.room.hierarchies().map_err(|errno| StepError::errno("reading", "mountinfo", errno))?;
         let (own, other) = (&launch.cgroup, &launch.elsewhere);
-        let prepared = cgroup::prepare(own, other, hierarchies, &launch.limits, rules.as_deref())?;
+        let note = |paths: &[PathBuf]| {
+            let noted = self.entry.as_ref().map_or(Ok(()), |entry| entry.note_groups(paths));
+            noted.map_err(|errno| StepError::errno("noting control groups", "the task's entry", errno))
+        };
+        let prepared = cgroup::prepare(&Wish {
+            wanted: own,
+            elsewhere: other,
+            hierarchies,
+            limits: &launch.limits,
+            rules: rules.as_deref(),
+            note: &note,
+        })?;
         let Prepared { groups, dirs, made, written } = prepared;
         (self.groups, self.made, self.written) = (groups, made, written);
         for dir in &dirs {
@@ -208,7 +221,7 @@ impl Begun {
 fn claim(room: &Room, launch: &Launch) -> Result<Entry, StartError> {
     let name = entry::name(&launch.id);
     let failed = |errno| StepError::errno("making the task's entry", room.path.display().to_string(), errno);
-    for _ in 0..20 {
+    for tries in 1..=TRIES {
         if let Some(entry) = Entry::make(&room.path, name).map_err(failed)?
             && entry.take()
         {
@@ -223,7 +236,11 @@ fn claim(room: &Room, launch: &Launch) -> Result<Entry, StartError> {
                 Life::Running { .. } | Life::Ended(_) => return Err(already(state.request == launch.request)),
                 Life::OtherBoot | Life::Lost => {}
             },
-            // Somebody is just making it, or it was removed a moment ago.
+            // Somebody is just making it or removing it, or did a moment ago.
+            Found::Nothing | Found::Garbage(_) if !free && tries < TRIES => {
+                std::thread::sleep(Duration::from_millis(5));
+                continue;
+            }
             Found::Nothing | Found::Garbage(_) if !free => return Err(already(false)),
             Found::Nothing | Found::Garbage(_) => {}
         }

@@ -5,18 +5,21 @@
 //! made for it: later than it asks for anything.
 
 use std::fs;
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use prost::Message;
 use yurt_keeper::State;
 
-use crate::cgroup::Groups;
+use crate::cgroup::{self, Groups};
 use crate::entry::{Entry, Found, Name};
 use crate::step;
 use crate::task::Task;
 use crate::tasks::{Life, Notes, Room, Tasks};
+
+/// How long nobody may have touched an entry that nobody holds: between making one and taking it there is a moment.
+const ABANDONED: Duration = Duration::from_secs(10);
 
 /// What a sweep found.
 #[derive(Debug, Default)]
@@ -46,7 +49,7 @@ impl Tasks {
     pub async fn sweep(&self, known: impl Fn(&str) -> bool) -> Swept {
         let room = self.room();
         let here = Arc::clone(room);
-        let all = tokio::task::spawn_blocking(move || entries(&here.path)).await.unwrap_or_default();
+        let all = tokio::task::spawn_blocking(move || entries(&here)).await.unwrap_or_default();
         let mut swept = Swept::default();
         for (entry, state) in all {
             let id = state.id.clone();
@@ -56,7 +59,7 @@ impl Tasks {
             let done = match over(room, entry, state) {
                 Over::Task(task) => task.forget().await.map_err(|why| why.to_string()),
                 Over::Step(task) => step::over(&task).await.map_err(|why| why.to_string()),
-                Over::Boot(entry) => entry.remove().map_err(|why| std::io::Error::from(why).to_string()),
+                Over::Boot(entry) => entry.remove().map_err(|why| io::Error::from(why).to_string()),
                 Over::Not(left) => {
                     swept.left.extend(left);
                     continue;
@@ -101,18 +104,39 @@ fn over(room: &Arc<Room>, entry: Entry, state: State) -> Over {
     }))
 }
 
-/// All entries whose task was let go. Blocks.
-fn entries(runtime: &Path) -> Vec<(Entry, State)> {
-    let names = fs::read_dir(runtime).into_iter().flatten().flatten();
+/// All entries whose task was let go; of those that never came to it nothing is left. Blocks.
+fn entries(room: &Room) -> Vec<(Entry, State)> {
+    let names = fs::read_dir(&room.path).into_iter().flatten().flatten();
     names
         .filter_map(|file| {
-            let entry = Entry::open(runtime, name(file.file_name().to_str()?)?).ok()??;
+            let entry = Entry::open(&room.path, name(file.file_name().to_str()?)?).ok()??;
             match entry.state() {
-                Ok(Found::Whole(state)) => Some((entry, state)),
-                _ => None,
+                Ok(Found::Whole(state)) => return Some((entry, state)),
+                Ok(Found::Nothing) => abandoned(room, &entry),
+                Ok(Found::Garbage(_)) | Err(_) => {}
             }
+            None
         })
         .collect()
+}
+
+/// Takes back a start whose plugin died before its keeper let the task go. Blocks.
+fn abandoned(room: &Room, entry: &Entry) {
+    let old = entry.quiet_for().is_some_and(|quiet| quiet >= ABANDONED);
+    // Once it is ours nobody writes to it.
+    if !old || !entry.take() || !matches!(entry.state(), Ok(Found::Nothing)) {
+        return;
+    }
+    let Ok(hierarchies) = room.hierarchies() else { return };
+    let made = entry.noted_groups();
+    let removed = match cgroup::remove(&hierarchies.groups(&made), &made) {
+        true => entry.remove().map_err(|errno| io::Error::from(errno).to_string()),
+        false => Err("somebody is in its control groups".to_owned()),
+    };
+    match removed {
+        Ok(()) => tracing::info!("{} is removed: a start that was never finished", entry.path.display()),
+        Err(why) => tracing::warn!("{} is of a start that was never finished, and stays: {why}", entry.path.display()),
+    }
 }
 
 /// Its bytes from hexadecimal digits.

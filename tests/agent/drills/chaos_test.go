@@ -25,12 +25,8 @@ func count(t *testing.T, variable string, few int) int {
 	return number
 }
 
-// The plugin is killed about every second, the agent after every round, and one keeper in twenty; tasks come, go and stay meanwhile. For
-// `just chaos`: with control groups of version 1 a plugin that is killed while it makes those of a task leaves some of them behind, empty.
+// The plugin is killed about every second, the agent after every round, and one keeper in twenty; tasks come, go and stay meanwhile.
 func TestAgentsPluginsAndKeepersAreKilledAndNoExitCodeIsLost(t *testing.T) {
-	if _, asked := os.LookupEnv("YURT_CHAOS_AGENTS"); !asked {
-		t.Skip("just chaos")
-	}
 	rounds, kills := count(t, "YURT_CHAOS_AGENTS", 2), count(t, "YURT_CHAOS_KILLS", 10)
 	const stayers = 20
 	setup := rig.WithPython(t, "yurt {\n fingerprint_period = \"1s\"\n}")

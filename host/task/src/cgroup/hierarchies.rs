@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
+use super::{Group, Groups};
+
 /// The mounts of control groups on this machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Hierarchies {
@@ -48,6 +50,15 @@ impl Hierarchies {
     /// Whether version 1 has this controller here.
     pub(crate) fn has(&self, controller: &str) -> bool {
         self.v1.iter().any(|hierarchy| has(&hierarchy.controllers, controller))
+    }
+
+    /// Directories of version 1 with what they control; of others it knows nothing.
+    pub(crate) fn groups(&self, paths: &[PathBuf]) -> Groups {
+        let of = |hierarchy: &Hierarchy, path: &PathBuf| {
+            let there = path.starts_with(&hierarchy.mount);
+            there.then(|| Group { controllers: hierarchy.controllers.clone(), path: path.clone() })
+        };
+        Groups::V1(self.v1.iter().flat_map(|one| paths.iter().filter_map(move |path| of(one, path))).collect())
     }
 
     /// As this process sees them.

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 pub(crate) use hierarchies::Hierarchies;
 pub(crate) use limits::Written;
-pub(crate) use prepare::{Prepared, prepare, remove, remove_below};
+pub(crate) use prepare::{Prepared, Wish, prepare, remove, remove_below};
 
 /// The control groups of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]

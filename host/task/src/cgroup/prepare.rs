@@ -17,6 +17,19 @@ use crate::launch::{Cgroup, Elsewhere, Limits};
 /// How long processes that an earlier task left may take to die.
 const LEFTOVERS: Duration = Duration::from_secs(5);
 
+/// What a task asks for.
+pub(crate) struct Wish<'a> {
+    pub(crate) wanted: &'a Cgroup,
+    /// Groups instead of the agent's.
+    pub(crate) elsewhere: &'a [Elsewhere],
+    pub(crate) hierarchies: &'a Hierarchies,
+    pub(crate) limits: &'a Limits,
+    /// The devices of a task with a root of its own.
+    pub(crate) rules: Option<&'a [Rule]>,
+    /// Is told of directories before they are made: whoever dies then leaves them.
+    pub(crate) note: &'a dyn Fn(&[PathBuf]) -> Result<(), StepError>,
+}
+
 /// Control groups that a task can be started in.
 #[derive(Debug)]
 pub(crate) struct Prepared {
@@ -30,21 +43,15 @@ pub(crate) struct Prepared {
 }
 
 /// Makes what is missing, kills what an earlier task left, sets limits. After an error nothing made here is left, and limits are what they
-/// were. `elsewhere`: groups instead of the agent's. `rules`: the devices of a task with a root of its own. Blocks.
-pub(crate) fn prepare(
-    wanted: &Cgroup,
-    elsewhere: &[Elsewhere],
-    hierarchies: &Hierarchies,
-    limits: &Limits,
-    rules: Option<&[Rule]>,
-) -> Result<Prepared, StepError> {
+/// were. Blocks.
+pub(crate) fn prepare(wish: &Wish<'_>) -> Result<Prepared, StepError> {
     let mut prepared =
         Prepared { groups: Groups::None, dirs: Vec::new(), made: Vec::new(), written: Written::default() };
-    let done = match wanted {
-        Cgroup::None if elsewhere.is_empty() => Ok(()),
-        Cgroup::None => Err(not_there("this plugin may use no control groups", elsewhere)),
-        Cgroup::V2(path) => prepared.v2(path, elsewhere, hierarchies, limits, rules),
-        Cgroup::V1 { name, cpuset } => prepared.v1(name, cpuset, elsewhere, hierarchies, limits, rules),
+    let done = match wish.wanted {
+        Cgroup::None if wish.elsewhere.is_empty() => Ok(()),
+        Cgroup::None => Err(not_there("this plugin may use no control groups", wish.elsewhere)),
+        Cgroup::V2(path) => prepared.v2(path, wish),
+        Cgroup::V1 { name, cpuset } => prepared.v1(name, cpuset, wish),
     };
     match done {
         Ok(()) => Ok(prepared),
@@ -57,14 +64,8 @@ pub(crate) fn prepare(
 }
 
 impl Prepared {
-    fn v2(
-        &mut self,
-        path: &Path,
-        elsewhere: &[Elsewhere],
-        hierarchies: &Hierarchies,
-        limits: &Limits,
-        rules: Option<&[Rule]>,
-    ) -> Result<(), StepError> {
+    fn v2(&mut self, path: &Path, wish: &Wish<'_>) -> Result<(), StepError> {
+        let Wish { elsewhere, hierarchies, limits, rules, note, .. } = *wish;
         let (path, limits) = match (elsewhere, &hierarchies.v2) {
             ([], _) => (path.to_owned(), limits.clone()),
             ([Elsewhere { controller: None, path: other }], Some(mount)) => {
@@ -78,6 +79,9 @@ impl Prepared {
             }
         };
         self.groups = Groups::V2(path.clone());
+        if !path.exists() {
+            note(std::slice::from_ref(&path))?;
+        }
         // Not what is above it: without the agent's hand there, nothing is counted here.
         match fs::create_dir(&path) {
             Ok(()) => self.made.push(path.clone()),
@@ -95,43 +99,36 @@ impl Prepared {
         Ok(())
     }
 
-    fn v1(
-        &mut self,
-        name: &Path,
-        cpuset: &Path,
-        elsewhere: &[Elsewhere],
-        hierarchies: &Hierarchies,
-        limits: &Limits,
-        rules: Option<&[Rule]>,
-    ) -> Result<(), StepError> {
-        let mut groups = Vec::new();
+    fn v1(&mut self, name: &Path, cpuset: &Path, wish: &Wish<'_>) -> Result<(), StepError> {
+        let Wish { elsewhere, hierarchies, limits, rules, note, .. } = *wish;
         let there = |other: &&Elsewhere| other.controller.as_ref().is_some_and(|name| hierarchies.has(name));
         if elsewhere.iter().filter(there).count() < elsewhere.len() {
             return Err(not_there("this machine has version 1 of control groups, and no such controller", elsewhere));
         }
         let theirs = limits.without_the_agent_s();
-        let mut bounds = Vec::new();
+        let (mut groups, mut bounds, mut missing) = (Vec::new(), Vec::new(), Vec::new());
         for hierarchy in &hierarchies.v1 {
             let group = Group { controllers: hierarchy.controllers.clone(), path: hierarchy.mount.join(name) };
             let other = elsewhere.iter().find(|other| other.controller.as_ref().is_some_and(|name| group.has(name)));
-            bounds.push(if other.is_some() { &theirs } else { limits });
-            if let Some(other) = other {
-                let group = Group { path: below(&hierarchy.mount.join(&other.path), name)?, ..group };
-                make(&group.path)?;
-                self.made.push(group.path.clone());
-                groups.push(group);
-            } else if !group.has("cpuset") {
-                // The agent does not make the others: one that is there is what an earlier start left.
-                if make(&group.path)? || !group.is_agents() {
-                    self.made.push(group.path.clone());
-                }
-                groups.push(group);
-            } else if !cpuset.as_os_str().is_empty() {
-                groups.push(Group { path: cpuset.to_owned(), ..group });
-            } else {
-                bounds.pop();
+            let group = match other {
+                Some(other) => Group { path: below(&hierarchy.mount.join(&other.path), name)?, ..group },
+                None if !group.has("cpuset") => group,
+                None if !cpuset.as_os_str().is_empty() => Group { path: cpuset.to_owned(), ..group },
+                None => continue,
+            };
+            // The agent does not make the others: one that is there is what an earlier start left.
+            let ours = other.is_some() || !group.is_agents();
+            if ours || (!group.has("cpuset") && !group.path.exists()) {
+                missing.push(group.path.clone());
             }
-            self.groups = Groups::V1(groups.clone());
+            bounds.push(if other.is_some() { &theirs } else { limits });
+            groups.push(group);
+        }
+        note(&missing)?;
+        self.groups = Groups::V1(groups.clone());
+        for path in missing {
+            make(&path)?;
+            self.made.push(path);
         }
         if self.groups.main().is_none() {
             return Err(StepError::text(

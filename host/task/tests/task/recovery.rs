@@ -1,10 +1,11 @@
 //! Finding tasks again: after a plugin's death, a keeper's, both.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prost::Message as _;
+use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, flock, utimensat};
 use rustix::process::{Pid, Signal, kill_process};
 use yurt_keeper::State;
 use yurt_task::{ExecError, ExecOptions, Handle, RecoverError, Task, Whom};
@@ -240,6 +241,55 @@ async fn an_entry_that_a_start_left_half_made_gives_way() {
     let task = tasks.start(launch).await.unwrap();
     assert_eq!(end(&task).await.code, 4);
     rig.nothing_is_left();
+}
+
+/// A plugin that died while it made the groups of a task that its agent then gave up.
+#[tokio::test]
+async fn control_groups_of_a_start_that_was_never_finished_are_swept() {
+    if !is_root() {
+        return;
+    }
+    let mut rig = Rig::new();
+    let tasks = rig.tasks();
+    let task = tasks.start(rig.shell("exit 0")).await.unwrap();
+    let place = entry(&rig);
+    let noted = fs::read(place.join("groups")).unwrap_or_default();
+    let made = rig.groups_beside_the_agents();
+    end(&task).await;
+    assert!(made.iter().all(|group| !group.exists()));
+    for group in &made {
+        fs::create_dir_all(group).unwrap();
+    }
+    fs::create_dir(&place).unwrap();
+    fs::write(place.join("groups"), noted).unwrap();
+    let old = |seconds: u64| {
+        let then = SystemTime::now() - Duration::from_secs(seconds);
+        let time = Timespec::try_from(then.duration_since(SystemTime::UNIX_EPOCH).unwrap()).unwrap();
+        let times = Timestamps { last_access: time, last_modification: time };
+        utimensat(CWD, &place, &times, AtFlags::empty()).unwrap();
+    };
+    // Somebody may be about to go on with it; somebody does; somebody is in it.
+    old(2);
+    tasks.sweep(|_| false).await;
+    assert!(place.exists());
+    old(20);
+    let held = File::open(&place).unwrap();
+    flock(&held, FlockOperation::LockExclusive).unwrap();
+    tasks.sweep(|_| false).await;
+    assert!(place.exists());
+    drop(held);
+    if let Some(group) = made.first() {
+        let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        fs::write(group.join("cgroup.procs"), sleeper.id().to_string()).unwrap();
+        tasks.sweep(|_| false).await;
+        assert!(place.exists() && group.exists());
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+    }
+    tasks.sweep(|_| false).await;
+    assert!(made.iter().all(|group| !group.exists()), "{made:?}");
+    rig.nothing_is_left();
+    rig.remove_groups().await;
 }
 
 #[tokio::test]
