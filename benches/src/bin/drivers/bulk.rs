@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use yurt_conformance::driver::soon;
 use yurt_nomad::client::ExecAnswer;
+use yurt_nomad::driver::ExecInput;
 
 use crate::program::Words;
 use crate::side::Side;
@@ -19,6 +20,8 @@ pub(crate) async fn much_output(side: &mut Side) -> Result<()> {
     task.ready().await;
     let began = Instant::now();
     let mut session = task.stream(&["/usr/bin/head", "-c", &BYTES.to_string(), "/dev/zero"], false).await;
+    // Nomad's drivers wait for the end of the input after that of the command.
+    session.send(ExecInput::CloseStdin).await;
     let (mut bytes, mut code) = (0, None);
     while let Some(answer) = soon(session.next()).await? {
         match answer {

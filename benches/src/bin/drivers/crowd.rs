@@ -17,6 +17,8 @@ use crate::thing::Thing;
 const QUIET: Duration = Duration::from_secs(1);
 /// How long they are watched.
 const IDLE_FOR: Duration = Duration::from_secs(10);
+/// Idle tasks that are started at the same moment: they are measured later.
+const AT_ONCE: usize = 20;
 /// What the idle tasks are in the end.
 const IDLE: Words<'_> = Words::shell("echo ready; exec sleep 600");
 const IDLE_NAME: &str = "sleep";
@@ -57,13 +59,15 @@ pub(crate) async fn short_lived(side: &mut Side, count: usize) -> Result<()> {
 /// All stay; what they and their driver need meanwhile.
 pub(crate) async fn idle(side: &mut Side, count: usize) -> Result<()> {
     let tasks: Vec<(Arc<Site>, TaskConfig)> = (0..count).map(|_| prepared(side, IDLE)).collect();
-    let mut running = JoinSet::new();
-    for (_, config) in &tasks {
-        let (mut driver, config) = (side.node.driver.clone(), config.clone());
-        running.spawn(async move { soon(driver.start(&config)).await });
-    }
-    for started in running.join_all().await {
-        started?;
+    for some in tasks.chunks(AT_ONCE) {
+        let mut running = JoinSet::new();
+        for (_, config) in some {
+            let (mut driver, config) = (side.node.driver.clone(), config.clone());
+            running.spawn(async move { soon(driver.start(&config)).await });
+        }
+        for started in running.join_all().await {
+            started?;
+        }
     }
     for (site, _) in &tasks {
         site.stdout.says("ready").await;
@@ -89,10 +93,7 @@ pub(crate) async fn idle(side: &mut Side, count: usize) -> Result<()> {
         all_helpers.extend(helpers);
     }
     nothing_to_do(side, plugin, &all_helpers).await;
-    // Of Yurt only, as is much output: of Nomad's drivers one did not answer.
-    if side.node.is_yurt() {
-        figures(side, plugin, &tasks).await?;
-    }
+    figures(side, plugin, &tasks).await?;
     destroy(side, tasks.into_iter().map(|(_, config)| config.id).collect()).await
 }
 

@@ -121,7 +121,7 @@ async fn measure(arguments: &Arguments) -> Result<Vec<(Measured, Option<Measured
         in_turn(&mut sides, round, async |side| {
             crowd::short_lived(side, arguments.crowd).await?;
             crowd::idle(side, arguments.idle).await?;
-            if side.node.is_yurt() { bulk::much_output(side).await } else { Ok(()) }
+            bulk::much_output(side).await
         })
         .await?;
     }
