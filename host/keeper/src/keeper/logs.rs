@@ -1,6 +1,9 @@
 //! The task's log pipes, held open here at both ends: a collector that dies is neither the end of the pipe nor a `SIGPIPE`. One that
 //! does not read must not stop the task either: then the oldest bytes are thrown away, and counted.
 //!
+//! Pipes are looked at from time to time as long as there is something in them. Of one that was found empty the kernel tells when a task
+//! writes: a task that is silent costs nothing.
+//!
 //! A full pipe alone says little: behind a collector that is slower than the task it is always full. So who finds it full has the
 //! kernel tell of reads from then on, and throws away only what nobody has touched until the next look.
 
@@ -15,7 +18,7 @@ use rustix::pipe::fcntl_getpipe_size;
 use crate::child::by_number;
 use crate::plan::Plan;
 
-/// How often pipes are looked at.
+/// How often pipes are looked at in which there may be something.
 const CALM: Duration = Duration::from_secs(5);
 /// How often where bytes are thrown away: fast enough for a task that writes some 10 MB/s.
 const DROPPING: Duration = Duration::from_millis(50);
@@ -25,7 +28,8 @@ const PATIENCE: u32 = 100;
 /// The pipes among a task's standard streams.
 pub(crate) struct Logs {
     pipes: Vec<Pipe>,
-    next: Instant,
+    /// `None`: all were found empty.
+    next: Option<Instant>,
     /// Bytes thrown away so far.
     pub(crate) dropped: u64,
 }
@@ -48,7 +52,7 @@ impl Logs {
     pub(crate) fn of(plan: &Plan) -> Logs {
         let streams = plan.streams.iter().flat_map(|(stdout, stderr)| [stdout, stderr]);
         let pipes = streams.filter_map(Pipe::of).collect();
-        Logs { pipes, next: Instant::now() + CALM, dropped: 0 }
+        Logs { pipes, next: None, dropped: 0 }
     }
 
     /// Whoever reads sees their end, once nobody else can write.
@@ -58,7 +62,17 @@ impl Logs {
 
     /// When they should be looked at again.
     pub(crate) fn next(&self) -> Option<Instant> {
-        (!self.pipes.is_empty()).then_some(self.next)
+        self.next.filter(|_| !self.pipes.is_empty())
+    }
+
+    /// Until then: whichever of these can be read, [`written`](Logs::written) is to be told.
+    pub(crate) fn silent(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.pipes.iter().map(|pipe| &pipe.fd).filter(|_| self.next.is_none())
+    }
+
+    /// The task is silent no more.
+    pub(crate) fn written(&mut self) {
+        self.next.get_or_insert_with(|| Instant::now() + CALM);
     }
 
     /// Looks at them if it is time.
@@ -71,7 +85,8 @@ impl Logs {
             self.dropped = self.dropped.saturating_add(pipe.look());
         }
         let dropping = self.pipes.iter().any(|pipe| matches!(pipe.state, State::Dropping(..)));
-        self.next = now + if dropping { DROPPING } else { CALM };
+        let silent = self.pipes.iter().all(|pipe| matches!(pipe.state, State::Calm) && pipe.is_empty());
+        self.next = (!silent).then(|| now + if dropping { DROPPING } else { CALM });
     }
 }
 
@@ -107,6 +122,10 @@ impl Pipe {
 
     fn is_full(&self) -> bool {
         !is_ready(&self.fd, PollFlags::OUT)
+    }
+
+    fn is_empty(&self) -> bool {
+        !is_ready(&self.fd, PollFlags::IN)
     }
 
     /// Until half of it is free.

@@ -100,6 +100,8 @@ enum Voice {
     Connection(u64),
     /// By process id.
     Command(i32),
+    /// A pipe that was empty.
+    Log,
 }
 
 impl Keeper {
@@ -115,6 +117,7 @@ impl Keeper {
                 Voice::Signals => self.signalled(),
                 Voice::Connection(number) => self.asked(number),
                 Voice::Listener => self.accept(),
+                Voice::Log => self.logs.written(),
             }
         }
         self.look();
@@ -133,6 +136,7 @@ impl Keeper {
             .chain([(Voice::Signals, &self.signals)])
             .chain(self.connections.iter().map(|one| (Voice::Connection(one.number), &one.socket)))
             .chain(listener.map(|listener| (Voice::Listener, listener)))
+            .chain(self.logs.silent().map(|pipe| (Voice::Log, pipe)))
             .collect();
         let mut fds: Vec<_> =
             voices.iter().map(|(_, fd)| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)).collect();

@@ -256,3 +256,24 @@ async fn an_environment_larger_than_a_record_arrives() {
     assert_eq!(rig.log(), "100000 task\n");
     rig.nothing_is_left();
 }
+
+/// Longer than the time from one look at a task's log pipes to the next.
+#[tokio::test]
+async fn the_keeper_of_a_task_that_is_silent_sleeps() {
+    let rig = Rig::new();
+    let task = rig.tasks().start(rig.shell("echo one; exec sleep 1000")).await.unwrap();
+    rig.logged("one").await;
+    let keeper = keeper_of(&rig);
+    let woken = || {
+        let status = fs::read_to_string(format!("/proc/{keeper}/status")).unwrap();
+        let switches = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        switches.unwrap().trim().parse::<u64>().unwrap()
+    };
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let before = woken();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(woken(), before);
+    task.kill(patience(Duration::from_secs(10))).await.unwrap();
+    end(&task).await;
+    rig.nothing_is_left();
+}
