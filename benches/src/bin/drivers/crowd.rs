@@ -19,6 +19,8 @@ const QUIET: Duration = Duration::from_secs(1);
 const IDLE_FOR: Duration = Duration::from_secs(10);
 /// Idle tasks that are started at the same moment: they are measured later.
 const AT_ONCE: usize = 20;
+/// Idle tasks of which all processes are looked for: each look is one at all processes of the machine.
+const LOOKED_AT: usize = 100;
 /// What the idle tasks are in the end.
 const IDLE: Words<'_> = Words::shell("echo ready; exec sleep 600");
 const IDLE_NAME: &str = "sleep";
@@ -79,7 +81,7 @@ pub(crate) async fn idle(side: &mut Side, count: usize) -> Result<()> {
     side.measured.put(Thing::PluginResident, mebibytes(resident << 10));
     side.measured.put(Thing::PluginShare, mebibytes(share << 10));
     let mut all_helpers = Vec::new();
-    for (site, _) in &tasks {
+    for (site, _) in tasks.iter().take(LOOKED_AT) {
         let mut of_the_task = processes_of(&site.alloc_id);
         of_the_task.retain(|pid| *pid != plugin);
         let (tasks, helpers): (Vec<u32>, Vec<u32>) =
@@ -92,20 +94,22 @@ pub(crate) async fn idle(side: &mut Side, count: usize) -> Result<()> {
         side.measured.put(Thing::HelpersShare, mebibytes(memory.iter().map(|(_, share)| share << 10).sum()));
         all_helpers.extend(helpers);
     }
-    nothing_to_do(side, plugin, &all_helpers).await;
+    let times = tasks.len() as f64 / tasks.len().min(LOOKED_AT) as f64;
+    nothing_to_do(side, plugin, &all_helpers, times).await;
     figures(side, plugin, &tasks).await?;
     destroy(side, tasks.into_iter().map(|(_, config)| config.id).collect()).await
 }
 
-/// What is spent while nothing happens.
-async fn nothing_to_do(side: &mut Side, plugin: u32, helpers: &[u32]) {
+/// What is spent while nothing happens. There are so many `times` as many helpers.
+async fn nothing_to_do(side: &mut Side, plugin: u32, helpers: &[u32], times: f64) {
     let spent = || (meter::cpu(plugin), helpers.iter().map(|pid| meter::cpu(*pid)).sum::<Duration>());
     let (plugin_before, helpers_before) = spent();
     tokio::time::sleep(IDLE_FOR).await;
     let (plugin_after, helpers_after) = spent();
     let a_minute = 60.0 / IDLE_FOR.as_secs_f64();
     side.measured.put(Thing::IdlePlugin, milliseconds(plugin_after.saturating_sub(plugin_before)) * a_minute);
-    side.measured.put(Thing::IdleHelpers, milliseconds(helpers_after.saturating_sub(helpers_before)) * a_minute);
+    side.measured
+        .put(Thing::IdleHelpers, milliseconds(helpers_after.saturating_sub(helpers_before)) * a_minute * times);
 }
 
 /// All tasks' figures, asked for at the same moment.
