@@ -152,12 +152,15 @@ impl LaunchPlan {
 }
 
 impl Wishes {
-    /// Process ids and shared memory of its own, the host's name, and nothing asked for.
+    /// Process ids and shared memory of its own, the host's name, users, control groups and clocks, and nothing asked for.
     pub fn none() -> Self {
         Self {
             pid: Sharing::Private,
             ipc: Sharing::Private,
             uts: Sharing::Host,
+            user: Sharing::Host,
+            cgroup: Sharing::Host,
+            time: Sharing::Host,
             init: false,
             caps_add: Vec::new(),
             caps_drop: Vec::new(),

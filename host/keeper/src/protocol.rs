@@ -99,6 +99,16 @@ pub struct Start {
     /// With [`Isolation::Landlock`]: what [`Carried::Ruleset`] is to allow of what is mounted for the task only.
     #[prost(message, repeated, tag = "29")]
     pub allowed: Vec<Allowed>,
+    /// A user namespace of its own (`user_namespaces(7)`) in which every id is what it is here; only with a mount namespace of its own and
+    /// with privileges that change. Nothing outside takes a capability of the task for one.
+    #[prost(bool, tag = "30")]
+    pub private_user: bool,
+    /// A control group namespace of its own (`cgroup_namespaces(7)`): the groups that it is started in are roots to it.
+    #[prost(bool, tag = "31")]
+    pub private_cgroup: bool,
+    /// A time namespace of its own (`time_namespaces(7)`): the clocks that count from the machine's start count from its start.
+    #[prost(bool, tag = "32")]
+    pub private_time: bool,
     /// Made by the task's process before it may go: as the user that it is then, in its root, in order.
     #[prost(message, repeated, tag = "40")]
     pub makes: Vec<Make>,

@@ -77,6 +77,8 @@ steps! {
     32 Filter "installing the seccomp filter",
     33 Overlay "laying the root directory over the host's",
     34 Landlock "restricting the task to its paths",
+    35 TimeNamespace "making the time namespace",
+    36 UserNamespace "making the user namespace",
     40 Make "making what the task is to find",
 }
 

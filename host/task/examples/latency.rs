@@ -77,7 +77,7 @@ async fn main() {
 }
 
 fn isolation(tree: &Path) -> Isolation {
-    let namespaces = Namespaces { pid: true, init: true, ipc: true, uts: false };
+    let namespaces = Namespaces { pid: true, init: true, ipc: true, ..Namespaces::default() };
     Isolation::Chroot(Box::new(RootDirectory::of(tree.to_owned(), namespaces)))
 }
 

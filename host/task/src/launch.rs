@@ -229,7 +229,7 @@ pub struct HostPaths {
 }
 
 /// Namespaces of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Namespaces {
     /// Process ids.
     pub pid: bool,
@@ -239,6 +239,13 @@ pub struct Namespaces {
     pub ipc: bool,
     /// Host name.
     pub uts: bool,
+    /// Users and groups, each of which is who it is outside: capabilities then count for nothing that is not the task's own. Takes that
+    /// [`Launch::identity`] is said.
+    pub user: bool,
+    /// Control groups: it sees its own as the root of all.
+    pub cgroup: bool,
+    /// The clocks that count from the machine's start: they count from the task's.
+    pub time: bool,
 }
 
 /// Something of the host's in the task's root.

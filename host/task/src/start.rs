@@ -314,6 +314,9 @@ fn namespaces(start: &mut Start, own: Namespaces) {
     start.init = own.pid && own.init;
     start.private_ipc = own.ipc;
     start.private_uts = own.uts;
+    start.private_user = own.user;
+    start.private_cgroup = own.cgroup;
+    start.private_time = own.time;
 }
 
 /// By the capabilities that the task really has: the bounding set is what root has of them, and `execve` adds nothing for others.

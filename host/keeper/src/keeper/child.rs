@@ -21,11 +21,12 @@ use yurt_keeper::{Failed, Isolation, Make, Privileges, ResourceLimit, Start, Ste
 use crate::failure::{During as _, Failure, Outcome};
 use crate::plan::Plan;
 use crate::root::{self, Root};
-use crate::{init, sys, wire};
+use crate::{init, namespaces, sys, wire};
 
-/// First byte of what a child reports: ready to go; a [`Failed`]; a terminal comes with it.
+/// First byte of what a child reports: ready to go; a [`Failed`]; a user namespace in which there are no ids yet; a terminal comes with it.
 const READY: u8 = b'R';
 const FAILED: u8 = b'F';
+pub(crate) const UNMAPPED: u8 = b'U';
 pub(crate) const TERMINAL: u8 = b'T';
 
 /// What a child reports.
@@ -33,6 +34,8 @@ pub(crate) const TERMINAL: u8 = b'T';
 pub(crate) enum Word {
     /// It is ready; and why directories of the host are read-only that should not be.
     Ready(Option<Failed>),
+    /// It waits for the ids of its user namespace.
+    Unmapped,
     /// It is a program now, or gone.
     Gone,
 }
@@ -42,6 +45,7 @@ pub(crate) fn word(bytes: &[u8]) -> Outcome<Word> {
     match bytes.split_first() {
         None => Ok(Word::Gone),
         Some((&FAILED, failed)) => Err(Failure(Failed::decode(failed).unwrap_or_default())),
+        Some((&UNMAPPED, _)) => Ok(Word::Unmapped),
         Some((_, [])) => Ok(Word::Ready(None)),
         Some((_, read_only)) => Ok(Word::Ready(Failed::decode(read_only).ok())),
     }
@@ -77,7 +81,7 @@ fn get_ready(plan: &Plan, born_there: bool, report: &OwnedFd, link: OwnedFd) -> 
             .during(Step::Network, "its file")?;
     }
     let root = plan.root.as_ref().map(|root| Root::gather(root, plan.work.as_ref(), start)).transpose()?;
-    sys::unshare(namespaces(start)).during(Step::Namespaces, "unshare")?;
+    namespaces::unshare(unshared(start), Step::Namespaces, "one of user.max_*_namespaces")?;
     let mut read_only = None;
     if let Some((root, why)) = root {
         root.enter(start)?;
@@ -86,6 +90,10 @@ fn get_ready(plan: &Plan, born_there: bool, report: &OwnedFd, link: OwnedFd) -> 
         root::restrict(start, ruleset)?;
     }
     session()?;
+    if start.private_user {
+        raise(&start.limits)?;
+        namespaces::enter_users(report)?;
+    }
     if plan.with_init() {
         init::start(plan, &link)?;
         // Init leads the session: whoever does takes the first terminal that it opens for its own, and is hung up when that is unplugged.
@@ -101,12 +109,14 @@ fn get_ready(plan: &Plan, born_there: bool, report: &OwnedFd, link: OwnedFd) -> 
     await_word(report, read_only.as_ref())
 }
 
-/// Those that are not made by the clone.
-fn namespaces(start: &Start) -> UnshareFlags {
+/// Those that are made at one blow.
+fn unshared(start: &Start) -> UnshareFlags {
     let kinds = [
         (start.isolation() != Isolation::None, UnshareFlags::NEWNS),
         (start.private_ipc, UnshareFlags::NEWIPC),
         (start.private_uts, UnshareFlags::NEWUTS),
+        // Of the groups that it has just entered.
+        (start.private_cgroup, UnshareFlags::NEWCGROUP),
     ];
     kinds.into_iter().filter(|(wanted, _)| *wanted).map(|(_, kind)| kind).collect()
 }
@@ -131,9 +141,19 @@ pub(crate) fn oom_score(wanted: i32) -> Outcome<()> {
 
 /// Limits of the process itself, while it may still raise them.
 pub(crate) fn limits(limits: &[ResourceLimit]) -> Outcome<()> {
+    limits.iter().try_for_each(|limit| set(limit, limit.soft, limit.hard))
+}
+
+fn set(limit: &ResourceLimit, soft: u64, hard: u64) -> Outcome<()> {
+    sys::limit(limit.resource, soft, hard).during(Step::Limit, format_args!("{} to {soft}:{hard}", limit.resource))
+}
+
+/// Limits that are to be higher, as far as that: nobody raises one in a user namespace, and what is counted for all of it is bounded by
+/// what held where it was made.
+fn raise(limits: &[ResourceLimit]) -> Outcome<()> {
     for limit in limits {
-        let detail = format!("{} to {}:{}", limit.resource, limit.soft, limit.hard);
-        sys::limit(limit.resource, limit.soft, limit.hard).during(Step::Limit, detail)?;
+        let (soft, hard) = sys::limit_now(limit.resource).during(Step::Limit, limit.resource)?;
+        set(limit, soft.max(limit.soft), hard.max(limit.hard))?;
     }
     Ok(())
 }

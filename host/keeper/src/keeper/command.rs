@@ -219,6 +219,7 @@ fn become_command(
         (start.isolation() != yurt_keeper::Isolation::None, ThreadNameSpaceType::MOUNT),
         (start.private_ipc, ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION),
         (start.private_uts, ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME),
+        (start.private_cgroup, ThreadNameSpaceType::CONTROL_GROUP),
         (plan.network.is_some(), ThreadNameSpaceType::NETWORK),
     ];
     let kinds: ThreadNameSpaceType = kinds.into_iter().filter(|(wanted, _)| *wanted).map(|(_, kind)| kind).collect();
@@ -236,6 +237,11 @@ fn become_command(
         for (number, stream) in (0..).zip(streams) {
             sys::put_at(stream.as_fd(), number).during(Step::Streams, number)?;
         }
+    }
+    if start.private_user {
+        // Last: in there it can do nothing of the above.
+        move_into_thread_name_spaces(task.as_fd(), ThreadNameSpaceType::USER)
+            .during(Step::Join, "the task's user namespace")?;
     }
     child::settle(plan)
 }

@@ -13,7 +13,7 @@ use crate::child::Word;
 use crate::failure::{During as _, Failure, Outcome};
 use crate::plan::Plan;
 use crate::sys::{self, Cloned};
-use crate::{child, entry, proc, wire};
+use crate::{child, entry, namespaces, proc, wire};
 
 /// A task that runs.
 pub(crate) struct Launched {
@@ -38,7 +38,8 @@ pub(crate) fn now() -> u64 {
 /// Starts the task and tells the plugin. Of a start that fails nothing is left.
 pub(crate) fn launch(plan: &Plan, plugin: &OwnedFd, signals: &OwnedFd) -> Outcome<Launched> {
     let listener = entry::listener(&plan.entry)?;
-    let begun = make(plan, plugin, signals);
+    let time = if plan.start.private_time { namespaces::begin_time() } else { Ok(()) };
+    let begun = time.and_then(|()| make(plan, plugin, signals));
     if begun.is_err() {
         entry::remove(&plan.entry, names::STATE);
         entry::remove(&plan.entry, names::SOCKET);
@@ -146,7 +147,12 @@ impl Talk<'_> {
         pidfd: &OwnedFd,
         oom_before: u64,
     ) -> Outcome<(Option<OwnedFd>, State, Option<OwnedFd>)> {
-        let Word::Ready(read_only) = self.heard()? else { return Err(Failure(Failed::default())) };
+        let mut word = self.heard()?;
+        if word == Word::Unmapped {
+            namespaces::map_users(child, &self.report)?;
+            word = self.heard()?;
+        }
+        let Word::Ready(read_only) = word else { return Err(Failure(Failed::default())) };
         let main = self.plan.with_init().then(|| self.main_process()).transpose()?;
         let (pidfd, pid) = main.as_ref().map_or((pidfd, child), |(main, pid)| (main, *pid));
         let state = State { read_only, ..state(self.plan, proc::identity(pidfd.as_fd(), pid), oom_before) };

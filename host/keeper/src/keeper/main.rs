@@ -12,6 +12,7 @@ mod host;
 mod init;
 mod launch;
 mod logs;
+mod namespaces;
 mod plan;
 mod proc;
 mod root;

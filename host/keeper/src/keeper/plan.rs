@@ -125,6 +125,13 @@ fn checked(start: &Start) -> Outcome<()> {
     if start.private_pid && start.isolation() == Isolation::None {
         return Err(Failure::new(Step::Record, "private process ids take mounts of its own, because of /proc"));
     }
+    if start.private_user && start.isolation() == Isolation::None {
+        return Err(Failure::new(Step::Record, "a user namespace takes mounts of the task's own"));
+    }
+    // Who enters a new one has every capability in it, and keeps them unless they are taken away.
+    if start.private_user && !start.privileges.as_ref().is_some_and(|privileges| privileges.change) {
+        return Err(Failure::new(Step::Record, "a user namespace takes a user that is named"));
+    }
     if !start.filter.len().is_multiple_of(FILTER_INSTRUCTION) || start.filter.len() > FILTER_MAX {
         let why = format!("{} bytes are no seccomp filter", start.filter.len());
         return Err(Failure::new(Step::Record, why));

@@ -287,6 +287,15 @@ pub(crate) fn limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     })
 }
 
+/// Soft and hard limit of this process, by the kernel's number.
+pub(crate) fn limit_now(resource: u32) -> io::Result<(u64, u64)> {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure outlives the call, and nothing is set.
+    let outcome =
+        unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, std::ptr::null::<libc::rlimit64>(), &raw mut limit) };
+    check(outcome as i32).map(|()| (limit.rlim_cur, limit.rlim_max))
+}
+
 /// Has every system call of this process and of what it becomes or starts go through a filter: whole instructions of
 /// `struct sock_filter`, at most as many as a length of 16 bits can say.
 pub(crate) fn filter(program: &[u8]) -> io::Result<()> {

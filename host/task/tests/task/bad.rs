@@ -16,7 +16,7 @@ async fn refused(rig: &Rig, launch: Launch) -> (String, bool) {
 }
 
 fn isolated(path: PathBuf) -> Isolation {
-    let namespaces = Namespaces { pid: true, init: true, ipc: true, uts: false };
+    let namespaces = Namespaces { pid: true, init: true, ipc: true, ..Namespaces::default() };
     Isolation::Chroot(Box::new(RootDirectory::of(path, namespaces)))
 }
 

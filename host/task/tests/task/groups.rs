@@ -18,7 +18,8 @@ fn content(dir: &Path, file: &str) -> String {
     fs::read_to_string(dir.join(file)).unwrap().trim().to_owned()
 }
 
-const NAMESPACES: Namespaces = Namespaces { pid: true, init: true, ipc: true, uts: false };
+const NAMESPACES: Namespaces =
+    Namespaces { pid: true, init: true, ipc: true, uts: false, user: false, cgroup: false, time: false };
 
 #[tokio::test]
 async fn limits_stand_in_the_groups_and_the_task_is_in_all_of_them() {

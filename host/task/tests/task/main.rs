@@ -5,6 +5,7 @@ mod bad;
 mod commands;
 mod groups;
 mod life;
+mod namespaces;
 mod reboot;
 mod recovery;
 mod recycled;

@@ -10,7 +10,8 @@ use yurt_task::{Access, HostPaths, Isolation, Namespaces, RootDirectory, Unveil,
 use crate::commands::{all, shell};
 use crate::rig::{Rig, end, eventually, is_root, patience};
 
-const NAMESPACES: Namespaces = Namespaces { pid: true, init: true, ipc: true, uts: false };
+const NAMESPACES: Namespaces =
+    Namespaces { pid: true, init: true, ipc: true, uts: false, user: false, cgroup: false, time: false };
 
 #[tokio::test]
 async fn a_root_that_shows_the_host_has_what_is_mounted_there_and_leaves_all_of_it_as_it_is() {

@@ -34,6 +34,9 @@ pub(crate) struct Clamped {
     pub(crate) private_pid: bool,
     pub(crate) private_ipc: bool,
     pub(crate) private_uts: bool,
+    pub(crate) private_user: bool,
+    pub(crate) private_cgroup: bool,
+    pub(crate) private_time: bool,
     pub(crate) init: bool,
     pub(crate) read_only_root: bool,
     pub(crate) unveil: Vec<Granted>,
@@ -52,6 +55,20 @@ pub(crate) struct Clamped {
     pub(crate) exec_prefix: Vec<String>,
     pub(crate) exit_notes: Vec<(i32, String)>,
     pub(crate) note: Option<String>,
+}
+
+impl Clamped {
+    pub(crate) fn namespaces(&self) -> yurt_task::Namespaces {
+        yurt_task::Namespaces {
+            pid: self.private_pid,
+            init: self.init,
+            ipc: self.private_ipc,
+            uts: self.private_uts,
+            user: self.private_user,
+            cgroup: self.private_cgroup,
+            time: self.private_time,
+        }
+    }
 }
 
 /// A component that is the task.
@@ -98,6 +115,9 @@ pub(crate) fn clamp(
     let private = |field: &str, wish: wit::Sharing| shared(field, wish, grants, isolation);
     let (private_pid, private_ipc, private_uts) =
         (private("pid", wishes.pid)?, private("ipc", wishes.ipc)?, private("uts", wishes.uts)?);
+    let private_user = narrower("user", wishes.user, isolation)?;
+    let private_cgroup = narrower("cgroup", wishes.cgroup, isolation)?;
+    let private_time = narrower("time", wishes.time, isolation)?;
     if let Some(profile) = wishes.seccomp {
         return Err(refused(
             "wishes.seccomp",
@@ -132,6 +152,9 @@ pub(crate) fn clamp(
         private_pid,
         private_ipc,
         private_uts,
+        private_user,
+        private_cgroup,
+        private_time,
         init: wishes.init && private_pid,
         read_only_root: wishes.read_only_root,
         unveil,
@@ -205,6 +228,19 @@ fn shared(field: &str, wish: wit::Sharing, grants: &Grants, isolation: Isolation
             &format!("the host's {field} namespace"),
             &format!("yurt.grants.share lacks {field:?}"),
         )),
+    }
+}
+
+/// The same of a namespace that only takes away, and so takes no grant: whoever asks for it is not to go without.
+fn narrower(field: &str, wish: wit::Sharing, isolation: Isolation) -> Result<bool, String> {
+    match (wish, isolation) {
+        (wit::Sharing::Host, _) => Ok(false),
+        (wit::Sharing::Private, Isolation::None) => Err(refused(
+            &format!("wishes.{field}"),
+            &format!("a {field} namespace of its own"),
+            "with yurt.isolation = \"none\" tasks have the host's",
+        )),
+        (wit::Sharing::Private, _) => Ok(true),
     }
 }
 

@@ -14,6 +14,9 @@ fn plan() -> wit::LaunchPlan {
             pid: wit::Sharing::Private,
             ipc: wit::Sharing::Private,
             uts: wit::Sharing::Private,
+            user: wit::Sharing::Host,
+            cgroup: wit::Sharing::Host,
+            time: wit::Sharing::Host,
             init: true,
             caps_add: Vec::new(),
             caps_drop: Vec::new(),
@@ -117,6 +120,27 @@ fn each_namespace_of_the_host_needs_a_grant() {
         |grants| grants.share.push("uts".to_owned()),
     );
     assert!(!uts.private_uts);
+}
+
+#[test]
+fn namespaces_that_take_away_need_no_grant_and_are_refused_where_there_are_none() {
+    let names = ["user", "cgroup", "time"];
+    for name in names {
+        let sharing = |of: &str| if of == name { wit::Sharing::Private } else { wit::Sharing::Host };
+        let [user, cgroup, time] = names.map(sharing);
+        let mut asking = plan();
+        asking.wishes = wit::Wishes { user, cgroup, time, ..asking.wishes };
+        for isolation in [Isolation::Chroot, Isolation::Overlay, Isolation::Landlock] {
+            let clamped = clamp(asking.clone(), &grants(), isolation, None).unwrap();
+            let has = [clamped.private_user, clamped.private_cgroup, clamped.private_time];
+            assert_eq!(has, names.map(|one| one == name), "{name}");
+        }
+        let why = clamp(asking, &grants(), Isolation::None, None).unwrap_err();
+        let wanted = format!(
+            "the plan's wishes.{name} asks for a {name} namespace of its own, which is not granted: with yurt.isolation = \"none\" tasks have the host's"
+        );
+        assert_eq!(why, wanted);
+    }
 }
 
 #[test]

@@ -11,8 +11,8 @@ use yurt_guest::{DriverLogic, GuestError, Runtime};
 use yurt_nomad::config::{from_msgpack, to_msgpack};
 use yurt_nomad::driver::{MemoryMax, NetworkMode, PluginError, StartError, TaskConfig, Topology};
 use yurt_task::{
-    Capabilities, Cgroup, Device, File, HostPaths, Identity, Launch, Limits, Mount, Namespaces, Propagation,
-    RootDirectory, Seccomp, Secret,
+    Capabilities, Cgroup, Device, File, HostPaths, Identity, Launch, Limits, Mount, Propagation, RootDirectory,
+    Seccomp, Secret,
 };
 
 use super::clamp::{Clamped, Source, clamp};
@@ -450,12 +450,7 @@ fn root(task: &TaskConfig, clamped: &Clamped, path: PathBuf, memo: &Memo) -> Res
     };
     Ok(RootDirectory {
         path,
-        namespaces: Namespaces {
-            pid: clamped.private_pid,
-            init: clamped.init,
-            ipc: clamped.private_ipc,
-            uts: clamped.private_uts,
-        },
+        namespaces: clamped.namespaces(),
         mounts: mounts.collect::<Result<_, String>>()?,
         devices: task.devices.iter().map(device).collect(),
         allowed: memo.devices.now(),

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use yurt_nomad::driver::TaskConfig;
-use yurt_task::{Access, Namespaces, Unveil, Unveiled};
+use yurt_task::{Access, Unveil, Unveiled};
 
 use super::clamp::Clamped;
 use super::start::task_dir;
@@ -133,12 +133,7 @@ pub(super) fn of(task: &TaskConfig, clamped: &Clamped, operators: &[Unveiling]) 
         needed: true,
     }));
     Unveiled {
-        namespaces: Namespaces {
-            pid: clamped.private_pid,
-            init: clamped.init,
-            ipc: clamped.private_ipc,
-            uts: clamped.private_uts,
-        },
+        namespaces: clamped.namespaces(),
         paths,
         // Where an agent keeps what it does not show to every task.
         hidden: vec![path(real.join("private")), path(own_dir(task).join("private"))],

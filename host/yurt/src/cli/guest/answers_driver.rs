@@ -138,7 +138,10 @@ fn launch(plan: &Clamped) -> Value {
         "work-dir": plan.work_dir,
         "user": plan.user,
         "init": plan.init,
-        "private": { "pid": plan.private_pid, "ipc": plan.private_ipc, "uts": plan.private_uts },
+        "private": {
+            "pid": plan.private_pid, "ipc": plan.private_ipc, "uts": plan.private_uts,
+            "user": plan.private_user, "cgroup": plan.private_cgroup, "time": plan.private_time,
+        },
         "limits": plan.asked_limits.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<Map<_, _>>(),
         "cgroups": plan.elsewhere.iter().map(|one| json!({ "controller": one.controller, "path": one.path })).collect::<Vec<_>>(),
         "signals": plan.signals.iter().map(|(signal, to)| json!({ "signal": signal, "action": action(to) })).collect::<Vec<_>>(),
