@@ -9,7 +9,7 @@ use yurt_sdk::driver::{
     PlanError, TaskView, Unknown, Wishes,
 };
 use yurt_sdk::ids::Denied;
-use yurt_sdk::isolation::{Asked, Terms};
+use yurt_sdk::isolation::{Asked, Own, Terms};
 use yurt_sdk::signals::Signals;
 use yurt_sdk::{Description, Diagnostic, Said, TaskDriver, attribute, command};
 
@@ -33,6 +33,9 @@ pub struct Task {
     args: Vec<String>,
     pid_mode: String,
     ipc_mode: String,
+    userns_mode: String,
+    cgroupns_mode: String,
+    timens_mode: String,
     cap_add: Vec<String>,
     cap_drop: Vec<String>,
     work_dir: String,
@@ -77,6 +80,7 @@ impl TaskDriver for Exec {
             said.error("command", "command must be specified".into(), None);
         }
         task.asked().check(&config.terms(), &mut said);
+        task.own().check(&mut said);
         task.signals().check(&mut said);
         command::check_work_dir(&task.work_dir, &mut said);
         for (at, path) in task.unveil.iter().enumerate() {
@@ -98,6 +102,7 @@ impl TaskDriver for Exec {
         let Some(program) = command::found(&task.command, view, findings)? else {
             return Ok(Next::LookInside(command::looks(&task.command, view)));
         };
+        let wishes = task.own().added_to(task.asked().wishes(&config.terms(), USER, view)?, view)?;
         Ok(Next::Launch(LaunchPlan {
             note: Some(format!("runs {program}")),
             work_dir: Some(task.work_dir.clone()).filter(|directory| !directory.is_empty()),
@@ -106,7 +111,7 @@ impl TaskDriver for Exec {
                 limits: Limit::all(task.limits.as_deref()),
                 read_only_root: task.read_only_root,
                 mounts: task.unveil.iter().filter_map(|path| unveiled(path)).collect(),
-                ..task.asked().wishes(&config.terms(), USER, view)?
+                ..wishes
             }),
             signals: task.signals().rules(),
             stop: task.signals().steps(),
@@ -137,6 +142,11 @@ impl Task {
     fn asked(&self) -> Asked<'_> {
         let Task { pid_mode, ipc_mode, cap_add, cap_drop, .. } = self;
         Asked { pid_mode, ipc_mode, cap_add, cap_drop }
+    }
+
+    fn own(&self) -> Own<'_> {
+        let Task { userns_mode, cgroupns_mode, timens_mode, .. } = self;
+        Own { userns_mode, cgroupns_mode, timens_mode }
     }
 
     fn signals(&self) -> Signals<'_> {

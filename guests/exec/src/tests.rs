@@ -24,7 +24,7 @@ fn config(written: &str) -> String {
 fn task(written: &str) -> String {
     let defaults = json!({
         "command": "/bin/sh", "args": [], "pid_mode": "", "ipc_mode": "", "cap_add": [], "cap_drop": [], "work_dir": "",
-        "limits": null,
+        "userns_mode": "", "cgroupns_mode": "", "timens_mode": "", "limits": null,
         "read_only_root": false, "unveil": [],
         "signals": null, "stop": null,
     });
@@ -170,6 +170,26 @@ fn namespaces_are_the_job_s_word_else_the_operator_s() {
     assert_eq!(shared("{}", r#"{"pid_mode":"host"}"#), (true, false));
     assert_eq!(shared(r#"{"default_pid_mode":"host","default_ipc_mode":"host"}"#, "{}"), (true, true));
     assert_eq!(shared(r#"{"default_ipc_mode":"host"}"#, r#"{"ipc_mode":"private"}"#), (false, false));
+}
+
+#[test]
+fn users_control_groups_and_clocks_are_the_host_s_unless_a_job_says_otherwise() {
+    let asked = |written: &str| {
+        let Wishes { user, cgroup, time, .. } = wishes("{}", written);
+        [user, cgroup, time].map(|sharing| sharing == Sharing::Private)
+    };
+    assert_eq!(asked("{}"), [false; 3]);
+    for (at, key) in ["userns_mode", "cgroupns_mode", "timens_mode"].into_iter().enumerate() {
+        let with = |mode: &str| format!(r#"{{"{key}":"{mode}"}}"#);
+        assert_eq!(asked(&with("private")), [0, 1, 2].map(|one| one == at), "{key}");
+        assert_eq!(asked(&with("host")), [false; 3], "{key}");
+        assert!(["", "private", "host"].iter().all(|mode| said(&with(mode)).is_empty()), "{key}");
+        assert_eq!(said(&with("other")), [format!(r#"{key}: {key} must be "private" or "host", got "other""#)]);
+        let refused = words(&with("private"), &view_of_the_host(), &Machine::default()).unwrap_err();
+        let why = "with yurt.isolation = \"none\" tasks have the host's namespaces";
+        assert_eq!(refused, format!("{key} = \"private\": {why}"));
+        assert!(words(&with("host"), &view_of_the_host(), &Machine::default()).is_ok());
+    }
 }
 
 #[test]

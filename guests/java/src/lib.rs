@@ -8,7 +8,7 @@ use yurt_sdk::driver::{
     Capabilities, DriverDescription, DriverHealth, ExitNote, Findings, Fingerprint, LaunchPlan, Next, PathKind,
     PlanError, Probe, TaskView, Unknown,
 };
-use yurt_sdk::isolation::{Asked, Terms};
+use yurt_sdk::isolation::{Asked, Own, Terms};
 use yurt_sdk::{Description, Diagnostic, Said, TaskDriver, attribute};
 
 use jvm::{Banner, Jvm, Lack};
@@ -34,6 +34,9 @@ pub struct Task {
     args: Vec<String>,
     pid_mode: String,
     ipc_mode: String,
+    userns_mode: String,
+    cgroupns_mode: String,
+    timens_mode: String,
     cap_add: Vec<String>,
     cap_drop: Vec<String>,
     work_dir: String,
@@ -83,6 +86,7 @@ impl TaskDriver for Java {
             }
         }
         task.asked().check(&config.terms(), &mut said);
+        task.own().check(&mut said);
         if !task.work_dir.is_empty() && !task.work_dir.starts_with('/') {
             let message = format!("work_dir must be an absolute path: {}", task.work_dir);
             said.error("work_dir", message, Some("for example \"${NOMAD_TASK_DIR}\""));
@@ -122,7 +126,7 @@ impl TaskDriver for Java {
         Ok(Next::Launch(LaunchPlan {
             work_dir: Some(task.work_dir.clone()).filter(|directory| !directory.is_empty()),
             user: Some(USER.into()),
-            wishes: task.asked().wishes(&config.terms(), USER, view)?,
+            wishes: task.own().added_to(task.asked().wishes(&config.terms(), USER, view)?, view)?,
             exit_notes: exit_notes(),
             note: Some(format!(
                 "{} runs {}",
@@ -168,6 +172,11 @@ impl Task {
     fn asked(&self) -> Asked<'_> {
         let Task { pid_mode, ipc_mode, cap_add, cap_drop, .. } = self;
         Asked { pid_mode, ipc_mode, cap_add, cap_drop }
+    }
+
+    fn own(&self) -> Own<'_> {
+        let Task { userns_mode, cgroupns_mode, timens_mode, .. } = self;
+        Own { userns_mode, cgroupns_mode, timens_mode }
     }
 
     fn command(&self, java: &str) -> Vec<String> {

@@ -68,7 +68,8 @@ pub(crate) fn plan(config: &Config, task: &Task, view: &TaskView, findings: Find
         (None, _) => None,
     };
     let plan = launch(task, view, program, (&interpreter, venv), &wanted);
-    Ok(Next::Launch(LaunchPlan { prepare, ..plan }))
+    let wishes = task.own().added_to(plan.wishes, view)?;
+    Ok(Next::Launch(LaunchPlan { prepare, wishes, ..plan }))
 }
 
 /// Where relative paths count from.

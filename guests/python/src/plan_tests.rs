@@ -46,6 +46,21 @@ fn limits_are_asked_for_by_the_kernel_s_names() {
 }
 
 #[test]
+fn namespaces_of_its_own_are_the_job_s_to_ask_for_and_not_to_be_had_beside_the_host_s_files() {
+    let asked = |keys: &str| {
+        let Wishes { user, cgroup, time, .. } = launched(&format!(r#"{{"script":"server.py"{keys}}}"#)).wishes;
+        [user, cgroup, time].map(|sharing| sharing == Sharing::Private)
+    };
+    assert_eq!(asked(""), [false; 3]);
+    assert_eq!(asked(r#","userns_mode":"private","cgroupns_mode":"host""#), [true, false, false]);
+    assert_eq!(asked(r#","cgroupns_mode":"private","timens_mode":"private""#), [false, true, true]);
+    let task = r#"{"code":"1","timens_mode":"private"}"#;
+    let (message, path, recoverable) = refused(task, &view_of_the_host(), &root());
+    assert_eq!(message, "timens_mode = \"private\": with yurt.isolation = \"none\" tasks have the host's namespaces");
+    assert!(path.as_deref() == Some("timens_mode") && !recoverable);
+}
+
+#[test]
 fn the_demo_s_task_runs_its_script_in_its_own_directory_as_nobody() {
     let plan = launched(r#"{"script":"server.py","unbuffered":true,"isolated":false}"#);
     assert_eq!(command(&plan), ["/usr/bin/python3", "server.py"]);

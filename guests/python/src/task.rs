@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use yurt_sdk::driver::Unknown;
+use yurt_sdk::isolation::Own;
 use yurt_sdk::signals::Signals;
 use yurt_sdk::{Diagnostic, Said};
 
@@ -29,6 +30,9 @@ pub struct Task {
     pub(crate) work_dir: Option<String>,
     pub(crate) limits: Option<Vec<BTreeMap<String, String>>>,
     pub(crate) read_only_root: Option<bool>,
+    pub(crate) userns_mode: Option<String>,
+    pub(crate) cgroupns_mode: Option<String>,
+    pub(crate) timens_mode: Option<String>,
     pub(crate) signals: Option<BTreeMap<String, String>>,
     pub(crate) stop: Option<Vec<String>>,
 }
@@ -88,6 +92,12 @@ impl Task {
         Signals::of(&self.signals, &self.stop)
     }
 
+    pub(crate) fn own(&self) -> Own<'_> {
+        let [userns_mode, cgroupns_mode, timens_mode] =
+            [&self.userns_mode, &self.cgroupns_mode, &self.timens_mode].map(|mode| mode.as_deref().unwrap_or_default());
+        Own { userns_mode, cgroupns_mode, timens_mode }
+    }
+
     pub(crate) fn check(&self, unknown: Unknown<'_>) -> Vec<Diagnostic> {
         let mut said = Said::default();
         self.check_program(unknown, &mut said);
@@ -100,6 +110,7 @@ impl Task {
             let message = format!("work_dir must be absolute but got relative path {directory:?}");
             said.error("work_dir", message, Some("for example \"${NOMAD_TASK_DIR}\""));
         }
+        self.own().check(&mut said);
         self.signals().check(&mut said);
         self.check_texts(&mut said);
         said.0

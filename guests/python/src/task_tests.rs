@@ -198,6 +198,9 @@ fn the_schema_declares_exactly_the_keys_that_are_read() {
         "work_dir",
         "limits",
         "read_only_root",
+        "userns_mode",
+        "cgroupns_mode",
+        "timens_mode",
         "signals",
         "stop",
     ];
@@ -208,4 +211,13 @@ fn the_schema_declares_exactly_the_keys_that_are_read() {
         let complaint = check_task::<Python>("{}", &format!(r#"{{"{key}":{wrong}}}"#), &[]);
         assert_eq!(complaint.first().map(|said| said.path.as_str()), Some(key), "{key}");
     }
+}
+
+#[test]
+fn modes_of_namespaces_are_private_or_host() {
+    assert!(said(r#"{"script":"a.py","userns_mode":"private","cgroupns_mode":"host","timens_mode":""}"#).is_empty());
+    assert_eq!(
+        said(r#"{"script":"a.py","userns_mode":"keep-id"}"#),
+        [r#"error userns_mode: userns_mode must be "private" or "host", got "keep-id""#]
+    );
 }

@@ -1,5 +1,5 @@
-//! Namespaces and capabilities by the keys that Nomad's exec and java drivers have in common, with those drivers' sums and words. An empty
-//! text says nothing, as there.
+//! Namespaces and capabilities by the keys that Nomad's exec and java drivers have in common, with those drivers' sums and words, and the
+//! namespaces that those do not know. An empty text says nothing, as there.
 
 use crate::Said;
 use crate::driver::{PlanError, Sharing, TaskView, Wishes};
@@ -65,12 +65,7 @@ impl Asked<'_> {
             );
             return Err(PlanError::new(message).at("cap_add"));
         }
-        let private = self.modes().into_iter().find(|(_, mode)| *mode == "private");
-        if let Some((key, _)) = private.filter(|_| !view.has_a_root() && !view.is_unveiled()) {
-            let message =
-                format!("{key} = \"private\": with yurt.isolation = \"none\" tasks have the host's namespaces");
-            return Err(PlanError::new(message).at(key));
-        }
+        not_beside_the_host(self.modes(), view)?;
         let sharing = |mode: &str, default: &str| match (mode, default) {
             ("host", _) | ("", "host") => Sharing::Host,
             _ => Sharing::Private,
@@ -86,6 +81,56 @@ impl Asked<'_> {
 
     fn modes(&self) -> [(&'static str, &str); 2] {
         [("pid_mode", self.pid_mode), ("ipc_mode", self.ipc_mode)]
+    }
+}
+
+/// Namespaces that a task has of its own only where its job says so, by the names that container engines have for them. Each takes away
+/// from what a task is or sees, so that no operator has to grant it.
+#[derive(Debug, Clone, Copy)]
+pub struct Own<'a> {
+    /// `private` or `host`: whether its capabilities count beyond what is its own.
+    pub userns_mode: &'a str,
+    /// Whether it sees its control groups as roots.
+    pub cgroupns_mode: &'a str,
+    /// Whether the clocks that count from the machine's start count from its own.
+    pub timens_mode: &'a str,
+}
+
+impl Own<'_> {
+    /// What is wrong with a job's keys.
+    pub fn check(&self, said: &mut Said) {
+        for (key, mode) in self.modes() {
+            check_mode(said, key, if mode.is_empty() { "host" } else { mode });
+        }
+    }
+
+    /// Asks for them beside what else a plan asks for. Refuses private ones beside the host's files.
+    pub fn added_to(&self, wishes: Wishes, view: &TaskView) -> Result<Wishes, PlanError> {
+        not_beside_the_host(self.modes(), view)?;
+        let sharing = |mode: &str| if mode == "private" { Sharing::Private } else { Sharing::Host };
+        Ok(Wishes {
+            user: sharing(self.userns_mode),
+            cgroup: sharing(self.cgroupns_mode),
+            time: sharing(self.timens_mode),
+            ..wishes
+        })
+    }
+
+    fn modes(&self) -> [(&'static str, &str); 3] {
+        [("userns_mode", self.userns_mode), ("cgroupns_mode", self.cgroupns_mode), ("timens_mode", self.timens_mode)]
+    }
+}
+
+/// Who sees all of the host's files has its namespaces.
+fn not_beside_the_host<const N: usize>(modes: [(&'static str, &str); N], view: &TaskView) -> Result<(), PlanError> {
+    let private = modes.into_iter().find(|(_, mode)| *mode == "private");
+    match private.filter(|_| !view.has_a_root() && !view.is_unveiled()) {
+        None => Ok(()),
+        Some((key, _)) => {
+            let message =
+                format!("{key} = \"private\": with yurt.isolation = \"none\" tasks have the host's namespaces");
+            Err(PlanError::new(message).at(key))
+        }
     }
 }
 

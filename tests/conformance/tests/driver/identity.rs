@@ -1,9 +1,11 @@
 //! StartTask: whom a task runs as, with which variables, capabilities and namespaces.
 
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
 use yurt_conformance::driver::{
-    Flavour, Isolation, Node, Program, Request, each, in_a_root, in_the_hosts_files, namespace,
+    Flavour, Isolation, Node, Program, Request, each, in_a_root, in_the_hosts_files, namespace, of_yurt, refused,
 };
 
 use crate::said::said;
@@ -60,6 +62,51 @@ async fn s21_without_isolation_a_task_has_the_hosts_namespaces() {
             assert_eq!(namespace(pid, kind), namespace(own, kind), "{kind}");
         }
         assert_eq!(task.pid().await, pid);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn s21_users_control_groups_and_clocks_are_a_tasks_own_where_its_job_says_so() {
+    of_yurt("S21", "it has no keys for them", async |node| {
+        let subject = node.subject;
+        if !matches!(subject.flavour, Flavour::Python | Flavour::YurtExec) {
+            return;
+        }
+        let asking = |keys: &str| Program::config(format!("{}{keys}\n", subject.job_config(&Program::idle())));
+        let kinds = [("user", "userns_mode"), ("cgroup", "cgroupns_mode"), ("time", "timens_mode")];
+        if subject.isolation == Isolation::None {
+            for (_, key) in kinds {
+                let (_, why, recoverable) = refused(node.try_run(asking(&format!("{key} = \"private\""))).await);
+                let want =
+                    format!("{key} = \"private\": with yurt.isolation = \"none\" tasks have the host's namespaces");
+                assert!(why.contains(&want) && !recoverable, "{why}");
+            }
+            return;
+        }
+        let own = std::process::id();
+        for (kind, key) in kinds {
+            let task = node.run(asking(&format!("{key} = \"private\""))).await;
+            task.ready().await;
+            let pid = task.process("sleep").await;
+            for (other, _) in kinds {
+                assert_eq!(namespace(pid, other) == namespace(own, other), other != kind, "{other} with {key}");
+            }
+            let of_a_command = task.sh(&format!("readlink /proc/self/ns/{kind}")).await;
+            assert_eq!(Path::new(&of_a_command), namespace(pid, kind));
+        }
+        let all = kinds.map(|(_, key)| format!("{key} = \"private\"")).join("\n");
+        let task = node.run(asking(&all)).await;
+        task.ready().await;
+        let seen = task.sh("cat /proc/self/uid_map; cut -d. -f1 /proc/uptime; cut -d: -f3 /proc/self/cgroup").await;
+        let lines: Vec<&str> = seen.lines().collect();
+        assert_eq!(lines[0], fs::read_to_string("/proc/self/uid_map").unwrap().trim());
+        assert!(lines[1].parse::<u64>().unwrap() < 600, "{seen}");
+        assert!(lines[2..].iter().all(|path| *path == "/" || path.starts_with("/exec-")), "{seen}");
+        // It can be killed and told of as any other.
+        assert!(task.runs().await);
+        let (_, exit) = task.stopped(Duration::from_millis(100), "SIGKILL").await;
+        assert_eq!(exit.signal, 9);
     })
     .await;
 }
