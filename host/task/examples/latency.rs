@@ -50,7 +50,7 @@ async fn main() {
                 makes: Vec::new(),
                 work_dir: "/".into(),
                 identity: None,
-                seccomp,
+                seccomp: seccomp.clone(),
                 isolation: if isolated { isolation(&tree) } else { Isolation::None },
                 network: None,
                 stdout: log.clone(),

@@ -5,6 +5,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::seccomp::Profile;
+
 /// A task to be started.
 #[derive(Debug, Clone)]
 pub struct Launch {
@@ -108,12 +110,14 @@ pub struct Capabilities {
 }
 
 /// Which system calls a task is refused, and so every command run in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seccomp {
     /// None.
     None,
     /// Those that change the machine or are known as ways into its kernel, but for what the task's capabilities stand for.
     Default,
+    /// Those that an operator's profile refuses a task with its capabilities.
+    Profile(Arc<Profile>),
 }
 
 /// A task's view of files and processes.

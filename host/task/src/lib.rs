@@ -49,6 +49,7 @@ pub use launch::{
 };
 pub use open_files::raise_open_files;
 pub use probe::{PROBE_ID, Probe, ProbeError, Probed};
+pub use seccomp::Profile;
 pub use stats::{CpuTime, Io, Memory, More, Pressure, ProcessStats, Stats, Waits};
 pub use step::{StepEnd, StepOutcome};
 pub use sweep::{Left, Swept};

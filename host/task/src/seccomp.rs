@@ -12,6 +12,17 @@
 //! What is refused fails with `EPERM`. `clone3` fails with `ENOSYS`, as on an older kernel: which namespaces it is to make stands in memory,
 //! where no filter sees it, and libraries then take `clone`, whose flags are an argument. So do calls of the x32 ABI, which have numbers of
 //! their own. A 32-bit program is killed at its first call.
+//!
+//! That is the default; an operator's own is a [`Profile`].
+
+mod answer;
+mod calls;
+mod condition;
+#[cfg(test)]
+mod machine;
+mod profile;
+mod program;
+mod release;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +32,10 @@ use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, sock_filter,
 };
+
+pub use profile::Profile;
+
+use crate::launch::Seccomp;
 
 /// Refused whatever a task holds: no capability stands for these.
 const ALWAYS: &[c_long] = &[
@@ -101,14 +116,19 @@ const PERSONALITIES: [u64; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 /// Numbers of the x32 ABI have this bit; elsewhere no call has.
 const X32: u32 = 0x4000_0000;
 
-/// The filter for a task that holds these capabilities, in the form of `yurt_keeper::Start::filter`.
-pub(crate) fn filter(held: CapabilitySet) -> Result<Vec<u8>, BackendError> {
+/// The filter for a task that holds these capabilities, in the form of `yurt_keeper::Start::filter`. Empty: none.
+pub(crate) fn filter(wanted: &Seccomp, held: CapabilitySet) -> Result<Vec<u8>, String> {
+    let program = match wanted {
+        Seccomp::None => Vec::new(),
+        Seccomp::Default => program(held).map_err(|why| why.to_string())?,
+        Seccomp::Profile(profile) => profile.program(held)?,
+    };
     let bytes = |one: sock_filter| {
         let [low, high] = one.code.to_ne_bytes();
         let [a, b, c, d] = one.k.to_ne_bytes();
         [low, high, one.jt, one.jf, a, b, c, d]
     };
-    Ok(program(held)?.into_iter().flat_map(bytes).collect())
+    Ok(program.into_iter().flat_map(bytes).collect())
 }
 
 fn program(held: CapabilitySet) -> Result<BpfProgram, BackendError> {

@@ -1,41 +1,17 @@
 use super::*;
 
-const MACHINE: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
 const ALLOWED: u32 = libc::SECCOMP_RET_ALLOW;
 const EPERM: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
 const ENOSYS: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
 /// What Nomad's drivers leave a task of root.
 const NOMAD: CapabilitySet = CapabilitySet::from_bits_retain(0xa804_05fb);
 
-/// What the kernel answers to a call: its machine for filters, as far as these go.
 fn answer_on(machine: u32, held: CapabilitySet, call: c_long, argument: u64) -> u32 {
-    let data = [call as u32, machine, 0, 0, argument as u32, (argument >> 32) as u32];
-    let program = program(held).unwrap();
-    let (mut at, mut value) = (0, 0);
-    loop {
-        let sock_filter { code, jt, jf, k } = program[at].clone();
-        let jump = |condition| usize::from(if condition { jt } else { jf });
-        at += 1 + match u32::from(code) {
-            0x20 => {
-                value = data[k as usize / 4];
-                0
-            }
-            0x54 => {
-                value &= k;
-                0
-            }
-            0x05 => k as usize,
-            0x15 => jump(value == k),
-            0x25 => jump(value > k),
-            0x35 => jump(value >= k),
-            0x06 => return k,
-            other => panic!("instruction {other:#x}"),
-        };
-    }
+    machine::run(&program(held).unwrap(), machine, call as u32, [argument, 0, 0, 0, 0, 0])
 }
 
 fn answer(held: CapabilitySet, call: c_long, argument: u64) -> u32 {
-    answer_on(MACHINE, held, call, argument)
+    answer_on(machine::MACHINE, held, call, argument)
 }
 
 #[test]
@@ -146,7 +122,7 @@ fn the_calls_of_other_machines_are_no_way_around() {
 
 #[test]
 fn a_filter_is_small_and_one_that_the_kernel_takes_whole() {
-    let bytes = filter(CapabilitySet::empty()).unwrap();
+    let bytes = filter(&Seccomp::Default, CapabilitySet::empty()).unwrap();
     assert_eq!(bytes.len(), program(CapabilitySet::empty()).unwrap().len() * 8);
     assert!(bytes.len() < 4096, "{} bytes stay with every task", bytes.len());
 }

@@ -269,8 +269,8 @@ fn record(launch: &Launch) -> Result<Start, StepError> {
     if launch.argv.first().is_none_or(String::is_empty) {
         return Err(StepError::text("reading what is to be started", "", "there is no program"));
     }
-    if launch.seccomp == Seccomp::Default {
-        start.filter = filter(launch.identity.as_ref())?;
+    if launch.seccomp != Seccomp::None {
+        start.filter = filter(&launch.seccomp, launch.identity.as_ref())?;
     }
     start.privileges = Some(match &launch.identity {
         // Without it nobody but root may install a filter.
@@ -320,7 +320,7 @@ fn namespaces(start: &mut Start, own: Namespaces) {
 }
 
 /// By the capabilities that the task really has: the bounding set is what root has of them, and `execve` adds nothing for others.
-fn filter(identity: Option<&Identity>) -> Result<Vec<u8>, StepError> {
+fn filter(wanted: &Seccomp, identity: Option<&Identity>) -> Result<Vec<u8>, StepError> {
     let held = match identity {
         None => match capabilities(None) {
             Ok(own) => own.permitted,
@@ -329,7 +329,7 @@ fn filter(identity: Option<&Identity>) -> Result<Vec<u8>, StepError> {
         Some(Identity { uid: 0, capabilities, .. }) => CapabilitySet::from_bits_retain(capabilities.bounding),
         Some(Identity { capabilities, .. }) => CapabilitySet::from_bits_retain(capabilities.ambient),
     };
-    seccomp::filter(held).map_err(|why| StepError::text(Step::Filter.to_string(), "", why.to_string()))
+    seccomp::filter(wanted, held).map_err(|why| StepError::text(Step::Filter.to_string(), "", why))
 }
 
 fn make(make: &Make) -> yurt_keeper::Make {

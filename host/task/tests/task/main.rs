@@ -6,6 +6,7 @@ mod commands;
 mod groups;
 mod life;
 mod namespaces;
+mod profiles;
 mod reboot;
 mod recovery;
 mod recycled;

@@ -46,6 +46,8 @@ pub(crate) struct Clamped {
     pub(crate) limits: yurt_task::Limits,
     /// The same as they were asked for.
     pub(crate) asked_limits: Vec<(String, String)>,
+    /// A profile of system calls by its name; which one it gets is for the operator's profiles to say.
+    pub(crate) seccomp: Option<String>,
     /// Control groups instead of the agent's.
     pub(crate) elsewhere: Vec<yurt_task::Elsewhere>,
     /// Ids that this driver's configuration denies.
@@ -118,12 +120,9 @@ pub(crate) fn clamp(
     let private_user = narrower("user", wishes.user, isolation)?;
     let private_cgroup = narrower("cgroup", wishes.cgroup, isolation)?;
     let private_time = narrower("time", wishes.time, isolation)?;
-    if let Some(profile) = wishes.seccomp {
-        return Err(refused(
-            "wishes.seccomp",
-            &format!("the profile {profile:?}"),
-            "yurt.seccomp is for all tasks alike",
-        ));
+    if let Some(profile) = wishes.seccomp.as_ref().filter(|_| component.is_some()) {
+        let why = "a component has a filter of its own";
+        return Err(refused("wishes.seccomp", &format!("the profile {profile:?}"), why));
     }
     if wishes.read_only_root && !isolation.has_a_root() {
         let why = format!("with yurt.isolation = {:?} a task has no root of its own", isolation.name());
@@ -161,6 +160,7 @@ pub(crate) fn clamp(
         bounding,
         limits,
         asked_limits: wishes.limits.into_iter().map(|limit| (limit.name, limit.value)).collect(),
+        seccomp: wishes.seccomp,
         elsewhere,
         denied,
         signals: plan.signals.into_iter().map(rule).collect::<Result<_, _>>()?,
@@ -172,7 +172,7 @@ pub(crate) fn clamp(
 }
 
 /// `the plan's wishes.pid asks for …, which is not granted: …`
-fn refused(field: &str, what: &str, why: &str) -> String {
+pub(super) fn refused(field: &str, what: &str, why: &str) -> String {
     format!("the plan's {field} asks for {what}, which is not granted: {why}")
 }
 

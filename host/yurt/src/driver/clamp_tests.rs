@@ -66,6 +66,7 @@ fn never(change: impl Fn(&mut wit::LaunchPlan), words: &[&str]) {
         root_without_isolation: true,
         capabilities: Caps(u64::MAX),
         limits: limits::names().into_iter().map(str::to_owned).collect(),
+        seccomp: vec!["none".to_owned()],
         cgroups: vec!["*".to_owned()],
         share: ["pid", "ipc", "uts"].map(str::to_owned).to_vec(),
         unveil: unveil::list(&["rwxc:/srv".to_owned()]).unwrap(),
@@ -224,7 +225,6 @@ fn ids_that_a_guest_denies_are_denied() {
 fn what_this_release_cannot_do_is_refused_by_name() {
     never(|plan| plan.program = wit::Program::Component(component()), &["program", "component", "yurt.isolation"]);
     never(|plan| plan.prepare = vec![wit::Step::MakeDir("x".to_owned())], &["prepare[0]", "no absolute path"]);
-    never(|plan| plan.wishes.seccomp = Some("strict".to_owned()), &["wishes.seccomp", "strict"]);
     let mount = wit::MountWish { name: "cache".to_owned(), task_path: "/c".to_owned(), read_only: true };
     never(move |plan| plan.wishes.mounts = vec![mount.clone()], &["wishes.mounts", "cache"]);
 }
@@ -272,6 +272,16 @@ fn paths_are_unveiled_by_grant_and_where_there_is_something_to_unveil() {
 
 fn component() -> wit::ComponentRun {
     wit::ComponentRun { path: "a.wasm".to_owned(), args: vec![], directories: vec![], listen: vec![] }
+}
+
+#[test]
+fn a_profile_of_system_calls_is_left_to_the_operator_s_and_is_not_for_components() {
+    let mut asking = plan();
+    asking.wishes.seccomp = Some("strict".to_owned());
+    assert_eq!(clamped(asking.clone(), &grants()).unwrap().seccomp.as_deref(), Some("strict"));
+    asking.program = wit::Program::Component(wit::ComponentRun { path: "/local/a.wasm".to_owned(), ..component() });
+    let why = clamp(asking, &grants(), Isolation::None, None).unwrap_err();
+    assert!(why.contains("wishes.seccomp") && why.contains("a component has a filter of its own"), "{why}");
 }
 
 #[test]

@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde_json::Value;
 use yurt_component::Peers;
 use yurt_nomad::schema::{Spec, SpecError};
-use yurt_task::Seccomp;
 
 use super::caps::Caps;
 use super::glob;
 use super::ids::{Denied, Ids};
+use super::profiles::Profiles;
 use super::unveil::{self, Unveiling};
 use crate::host_config::{Common, duration_within, with_common};
 
@@ -25,8 +25,8 @@ pub(crate) struct DriverConfig {
     pub(crate) host_paths: Vec<String>,
     /// What of the host every task with [`Isolation::Landlock`] may use.
     pub(crate) unveil: Vec<Unveiling>,
-    /// `None`: see [`DriverConfig::seccomp`].
-    seccomp: Option<Seccomp>,
+    /// Which system calls tasks are refused.
+    pub(crate) profiles: Profiles,
     /// Ids that no task may have, whatever its guest says.
     pub(crate) denied: Denied,
     /// Variables that no task gets: globs.
@@ -108,6 +108,8 @@ pub(crate) struct Grants {
     pub(crate) capabilities: Caps,
     /// Limits that a plan may set, by the kernel's name: `nofile`, `pids.max`.
     pub(crate) limits: Vec<String>,
+    /// Profiles of system calls that a plan may ask for.
+    pub(crate) seccomp: Vec<String>,
     /// Control groups that a task may be in instead of the agent's: globs for paths from where they are mounted.
     pub(crate) cgroups: Vec<String>,
     /// Namespaces that a task may share with the host: `pid`, `ipc`, `uts`.
@@ -131,7 +133,7 @@ impl Default for DriverConfig {
             isolation: None,
             host_paths: HOST_PATHS.map(str::to_owned).to_vec(),
             unveil: unveil::usual(),
-            seccomp: None,
+            profiles: Profiles::default(),
             denied: Denied::default(),
             env_deny: Vec::new(),
             orphans: Orphans::Report,
@@ -191,14 +193,6 @@ impl DriverConfig {
             Some(entries) => unveil::list(&texts(entries)).map_err(|why| format!("yurt.unveil: {why}"))?,
             None => default.unveil,
         };
-        let seccomp = match text("seccomp") {
-            None => None,
-            Some("none") => Some(Seccomp::None),
-            Some("default") => Some(Seccomp::Default),
-            Some(given) => {
-                return Err(format!("yurt.seccomp = {given:?}: must be \"default\" or \"none\""));
-            }
-        };
         let ids = |key: &str| {
             let given = text(key).unwrap_or_default();
             Ids::parse(given).map_err(|why| format!("yurt.{key} = {given:?}: {why}"))
@@ -214,25 +208,26 @@ impl DriverConfig {
         let orphans_after = text("orphans_after").map_or(Ok(default.orphans_after), |given| {
             duration_within("orphans_after", given, Duration::from_secs(1), Duration::from_secs(24 * 3600))
         })?;
-        Ok(DriverConfig {
+        let config = DriverConfig {
             common: Common::from_json(block)?,
             fingerprint_period,
             isolation,
             host_paths,
             unveil,
-            seccomp,
+            profiles: Profiles::from_json(block)?,
             orphans,
             orphans_after,
             denied: Denied { uids: ids("denied_uids")?, gids: ids("denied_gids")? },
             env_deny: block.get("env_deny").and_then(Value::as_array).map(|list| texts(list)).unwrap_or_default(),
             namespaces: namespaces(block.get("namespace").unwrap_or(&Value::Null), &default.grants)?,
             grants: Grants::from_json("yurt.grants", block.get("grants").unwrap_or(&Value::Null), default.grants)?,
-        })
-    }
-
-    /// Whether tasks that are components are refused the system calls that none needs, too.
-    pub(crate) fn wall(&self) -> bool {
-        self.seccomp.unwrap_or(Seccomp::Default) != Seccomp::None
+        };
+        config.profiles.check("yurt.grants", &config.grants)?;
+        for Namespace { name, grants, .. } in &config.namespaces {
+            let key = format!("yurt.namespace {name:?}.grants");
+            grants.as_ref().map_or(Ok(()), |grants| config.profiles.check(&key, grants))?;
+        }
+        Ok(config)
     }
 
     fn namespace(&self, namespace: &str) -> Option<&Namespace> {
@@ -256,14 +251,6 @@ impl DriverConfig {
             Some(Namespace { grants: Some(grants), .. }) => Ok(grants),
             _ => Ok(&self.grants),
         }
-    }
-
-    /// Which system calls tasks are refused. Who sees the host's files may need what a root of its own has no use for.
-    pub(crate) fn seccomp(&self, isolation: Isolation) -> Seccomp {
-        self.seccomp.unwrap_or(match isolation {
-            Isolation::None => Seccomp::None,
-            Isolation::Chroot | Isolation::Overlay | Isolation::Landlock => Seccomp::Default,
-        })
     }
 }
 
@@ -292,6 +279,7 @@ impl Grants {
             capabilities: Caps::named(&list("capabilities").unwrap_or_default())
                 .map_err(|why| format!("{key}.capabilities: {why}"))?,
             limits: list("limits").unwrap_or_default(),
+            seccomp: list("seccomp").unwrap_or_default(),
             cgroups: list("cgroups").unwrap_or_default(),
             share: list("share").unwrap_or(default.share),
             unveil: unveil::list(&list("unveil").unwrap_or_default()).map_err(|why| format!("{key}.unveil: {why}"))?,
@@ -340,8 +328,6 @@ mod tests {
         assert_eq!(config, DriverConfig::default());
         assert_eq!(config.grants.users, ["nobody"]);
         assert!(!config.grants.root_without_isolation && config.grants.share == ["uts"]);
-        assert_eq!(config.seccomp(Isolation::Chroot), Seccomp::Default);
-        assert_eq!(config.seccomp(Isolation::None), Seccomp::None);
     }
 
     #[test]
@@ -355,7 +341,8 @@ mod tests {
             "grants": {
                 "users": ["www-data"], "root_without_isolation": true, "capabilities": ["net_admin"],
                 "connect": ["10.0.0.0/8:443"], "unveil": ["rwxc:/srv"],
-                "limits": ["nofile", "pids.max"], "cgroups": ["/custom/*"], "share": ["ipc"], "programs": ["/opt/*/bin/python3"], "files": []
+                "limits": ["nofile", "pids.max"], "cgroups": ["/custom/*"], "share": ["ipc"], "programs": ["/opt/*/bin/python3"], "files": [],
+                "seccomp": ["none"]
             }
         }))
         .unwrap();
@@ -368,11 +355,11 @@ mod tests {
         assert_eq!(config.unveil.iter().map(|one| one.path.as_str()).collect::<Vec<_>>(), ["/usr", "/etc"]);
         assert_eq!(config.grants.unveil.len(), 1);
         assert_eq!((config.orphans, config.orphans_after), (Orphans::Reap, Duration::from_secs(120)));
-        assert_eq!(config.seccomp(Isolation::None), Seccomp::Default);
+        assert_eq!(config.profiles.of(Isolation::None, &config.grants, None), Ok(yurt_task::Seccomp::Default));
         assert!(config.denied.uids.has(7) && config.denied.uids.has(65534) && config.denied.gids.has(0));
         assert_eq!(config.env_deny, ["AWS_*"]);
         let grants = config.grants;
-        assert_eq!(grants.cgroups, ["/custom/*"]);
+        assert_eq!((grants.cgroups, grants.seccomp), (vec!["/custom/*".to_owned()], vec!["none".to_owned()]));
         assert_eq!((grants.users, grants.share), (vec!["www-data".to_owned()], vec!["ipc".to_owned()]));
         assert!(grants.root_without_isolation && grants.files.is_empty());
         assert_eq!(grants.capabilities, Caps::named(&["CAP_NET_ADMIN".to_owned()]).unwrap());
@@ -414,6 +401,11 @@ mod tests {
             (json!({"orphans": "kill"}), ["yurt.orphans", "kill", "reap"]),
             (json!({"orphans_after": "0s"}), ["yurt.orphans_after", "0s", "1s"]),
             (json!({"seccomp": "strict"}), ["yurt.seccomp", "strict", "none"]),
+            (json!({"grants": {"seccomp": ["strict"]}}), ["yurt.grants.seccomp", "strict", "none"]),
+            (
+                json!({"namespace": [{"name": "a", "grants": {"seccomp": ["strict"]}}]}),
+                ["yurt.namespace \"a\".grants.seccomp", "strict", "none"],
+            ),
             (json!({"denied_uids": "10-1"}), ["yurt.denied_uids", "10-1", "lower bound cannot be greater than upper"]),
             (json!({"denied_gids": "1,x"}), ["yurt.denied_gids", "\"x\"", "range bound not valid"]),
             (

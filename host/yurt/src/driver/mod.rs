@@ -16,6 +16,7 @@ mod limits;
 pub(crate) mod look;
 pub(crate) mod memo;
 pub(crate) mod prepare;
+pub(crate) mod profiles;
 pub(crate) mod signals;
 pub(crate) mod start;
 pub(crate) mod stats;

@@ -122,7 +122,11 @@ pub(crate) async fn plan(terms: &Terms<'_>, task: &TaskConfig, config: &Value) -
     let text = config.to_string();
     let mut warnings = checked(terms, &text).await?;
     let plan = planned(terms, grants, task, &text).await?;
-    let mut clamped = clamp(plan, grants, terms.isolation(), task.user.as_deref()).map_err(|why| {
+    let clamped = clamp(plan, grants, terms.isolation(), task.user.as_deref()).and_then(|clamped| {
+        let seccomp = terms.block().profiles.of(terms.isolation(), grants, clamped.seccomp.as_deref())?;
+        Ok((clamped, seccomp))
+    });
+    let (mut clamped, seccomp) = clamped.map_err(|why| {
         let whose = terms.block().whose_grants(&task.namespace);
         Failure::Refused(format!("guest {}: {why}{whose}", terms.logic().about().name))
     })?;
@@ -152,15 +156,14 @@ pub(crate) async fn plan(terms: &Terms<'_>, task: &TaskConfig, config: &Value) -
     if component.is_some() && !prepare.is_empty() {
         return Err(precondition("the plan's prepare has steps, and a component has none before it".to_owned()).into());
     }
-    let mut launch = launch(terms, task, &config, clamped, who, &memo)?;
+    let mut launch = launch(terms, task, &config, clamped, (who, seccomp), &memo)?;
     if let Some(ready) = component {
         let (words, env) = ready.words(&launch.argv, std::mem::take(&mut launch.env.0));
-        let seccomp = if terms.block().wall() { Seccomp::Default } else { Seccomp::None };
         launch = Launch {
             argv: words,
             env: Secret(env),
             program: Some(ready.program),
-            seccomp,
+            seccomp: terms.block().profiles.of_components(),
             work_dir: "/".to_owned(),
             ..launch
         };
@@ -238,7 +241,7 @@ fn launch(
     task: &TaskConfig,
     config: &Value,
     clamped: Clamped,
-    who: Option<Who>,
+    (who, seccomp): (Option<Who>, Seccomp),
     memo: &Memo,
 ) -> Result<Launch, StartError> {
     let precondition = |why: String| StartError::from(PluginError::failed_precondition(why));
@@ -268,7 +271,7 @@ fn launch(
         work_dir,
         makes: Vec::new(),
         identity: who.map(|who| who.identity),
-        seccomp: terms.block().seccomp(terms.isolation()),
+        seccomp,
         isolation,
         network: network(task).map_err(precondition)?,
         stdout: task.stdout_path.clone().into(),
@@ -297,7 +300,7 @@ async fn component(
         network: component::network(task, &component.listen, grants)?,
         component,
         memory: limits(task, clamped.limits.clone(), terms.topology).memory_max,
-        wall: terms.block().wall(),
+        wall: terms.block().profiles.of_components() != Seccomp::None,
         identity: who.map(|who| who.identity.clone()),
         alloc_dir: task.alloc_dir.clone().into(),
         task_dir: task_dir(task),

@@ -36,6 +36,7 @@ fn clamped() -> Clamped {
         bounding: super::super::caps::Caps::nomad(),
         limits: Limits::default(),
         asked_limits: Vec::new(),
+        seccomp: None,
         elsewhere: Vec::new(),
         denied: Default::default(),
         signals: Vec::new(),

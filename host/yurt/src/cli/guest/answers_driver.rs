@@ -56,10 +56,17 @@ pub(super) fn answers(driver: &Driver, asked: &Asked) -> Result<Answers, String>
         next = ask(logic, config, &task, &seen)?;
     }
     match next {
-        Ok(wit::Next::Launch(plan)) => match clamp::clamp(plan, &host.block.grants, host.isolation, None) {
-            Ok(plan) => answers.give("plan", launch(&plan)),
-            Err(why) => answers.wrong.push(format!("the host refuses: {why}")),
-        },
+        Ok(wit::Next::Launch(plan)) => {
+            let grants = &host.block.grants;
+            let held = clamp::clamp(plan, grants, host.isolation, None).and_then(|plan| {
+                host.block.profiles.of(host.isolation, grants, plan.seccomp.as_deref())?;
+                Ok(plan)
+            });
+            match held {
+                Ok(plan) => answers.give("plan", launch(&plan)),
+                Err(why) => answers.wrong.push(format!("the host refuses: {why}")),
+            }
+        }
         Ok(wit::Next::LookInside(_)) => answers.wrong.push("it asked to look inside twice".into()),
         Err(why) => {
             let error = json!({ "error": why.message, "path": why.path, "recoverable": why.recoverable });
@@ -143,6 +150,7 @@ fn launch(plan: &Clamped) -> Value {
             "user": plan.private_user, "cgroup": plan.private_cgroup, "time": plan.private_time,
         },
         "limits": plan.asked_limits.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<Map<_, _>>(),
+        "seccomp": plan.seccomp,
         "cgroups": plan.elsewhere.iter().map(|one| json!({ "controller": one.controller, "path": one.path })).collect::<Vec<_>>(),
         "signals": plan.signals.iter().map(|(signal, to)| json!({ "signal": signal, "action": action(to) })).collect::<Vec<_>>(),
         "stop": plan.stop.iter().map(|step| json!({ "action": action(&step.action), "wait-milliseconds": step.wait_milliseconds })).collect::<Vec<_>>(),
