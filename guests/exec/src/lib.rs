@@ -41,6 +41,7 @@ pub struct Task {
     work_dir: String,
     limits: Option<Vec<BTreeMap<String, String>>>,
     read_only_root: bool,
+    seccomp: String,
     unveil: Vec<String>,
     signals: Option<BTreeMap<String, String>>,
     stop: Option<Vec<String>>,
@@ -109,6 +110,7 @@ impl TaskDriver for Exec {
             user: Some(USER.into()),
             wishes: config.denied().added_to(Wishes {
                 limits: Limit::all(task.limits.as_deref()),
+                seccomp: Some(task.seccomp.clone()).filter(|name| !name.is_empty()),
                 read_only_root: task.read_only_root,
                 mounts: task.unveil.iter().filter_map(|path| unveiled(path)).collect(),
                 ..wishes

@@ -25,7 +25,7 @@ fn task(written: &str) -> String {
     let defaults = json!({
         "command": "/bin/sh", "args": [], "pid_mode": "", "ipc_mode": "", "cap_add": [], "cap_drop": [], "work_dir": "",
         "userns_mode": "", "cgroupns_mode": "", "timens_mode": "", "limits": null,
-        "read_only_root": false, "unveil": [],
+        "read_only_root": false, "seccomp": "", "unveil": [],
         "signals": null, "stop": null,
     });
     with(defaults, written)
@@ -63,6 +63,12 @@ fn words(written: &str, view: &TaskView, root: &Machine) -> Result<String, Strin
 fn wishes(of_config: &str, written: &str) -> Wishes {
     let view = TaskView { user: "root".into(), ..view() };
     planned(of_config, written, &view, &Machine::default()).unwrap().wishes
+}
+
+#[test]
+fn a_profile_of_system_calls_is_asked_for_by_its_name() {
+    assert_eq!(wishes("{}", "{}").seccomp, None);
+    assert_eq!(wishes("{}", r#"{"seccomp":"strict"}"#).seccomp.as_deref(), Some("strict"));
 }
 
 #[test]

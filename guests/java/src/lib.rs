@@ -6,7 +6,7 @@ mod jvm;
 use serde::Deserialize;
 use yurt_sdk::driver::{
     Capabilities, DriverDescription, DriverHealth, ExitNote, Findings, Fingerprint, LaunchPlan, Next, PathKind,
-    PlanError, Probe, TaskView, Unknown,
+    PlanError, Probe, TaskView, Unknown, Wishes,
 };
 use yurt_sdk::isolation::{Asked, Own, Terms};
 use yurt_sdk::{Description, Diagnostic, Said, TaskDriver, attribute};
@@ -39,6 +39,7 @@ pub struct Task {
     timens_mode: String,
     cap_add: Vec<String>,
     cap_drop: Vec<String>,
+    seccomp: String,
     work_dir: String,
 }
 
@@ -126,7 +127,10 @@ impl TaskDriver for Java {
         Ok(Next::Launch(LaunchPlan {
             work_dir: Some(task.work_dir.clone()).filter(|directory| !directory.is_empty()),
             user: Some(USER.into()),
-            wishes: task.own().added_to(task.asked().wishes(&config.terms(), USER, view)?, view)?,
+            wishes: Wishes {
+                seccomp: Some(task.seccomp.clone()).filter(|name| !name.is_empty()),
+                ..task.own().added_to(task.asked().wishes(&config.terms(), USER, view)?, view)?
+            },
             exit_notes: exit_notes(),
             note: Some(format!(
                 "{} runs {}",

@@ -17,7 +17,7 @@ fn machine() -> Machine {
 fn task(written: &str) -> String {
     let mut all = json!({
         "class": "", "class_path": "", "jar_path": "", "jvm_options": [], "args": [],
-        "pid_mode": "", "ipc_mode": "", "cap_add": [], "cap_drop": [], "work_dir": "",
+        "pid_mode": "", "ipc_mode": "", "cap_add": [], "cap_drop": [], "seccomp": "", "work_dir": "",
         "userns_mode": "", "cgroupns_mode": "", "timens_mode": "",
     });
     let Value::Object(written) = from_str(written).unwrap() else { panic!("an object expected") };
@@ -84,9 +84,12 @@ fn what_is_wrong_is_said_in_nomad_s_words() {
 
 #[test]
 fn a_task_runs_as_nobody_where_it_is_told_to() {
-    let plan = planned(r#"{"class":"A","work_dir":"/local","ipc_mode":"host"}"#, &machine(), &machine()).unwrap();
+    let plan =
+        planned(r#"{"class":"A","work_dir":"/local","ipc_mode":"host","seccomp":"strict"}"#, &machine(), &machine())
+            .unwrap();
     assert_eq!((plan.user.as_deref(), plan.work_dir.as_deref()), (Some("nobody"), Some("/local")));
     assert_eq!(plan.wishes.ipc, yurt_sdk::driver::Sharing::Host);
+    assert_eq!(plan.wishes.seccomp.as_deref(), Some("strict"));
     let plan = planned(r#"{"class":"A","timens_mode":"private"}"#, &machine(), &machine()).unwrap();
     assert_eq!(plan.wishes.time, yurt_sdk::driver::Sharing::Private);
     // SIGQUIT makes the virtual machine print its threads: it goes there as every signal does.

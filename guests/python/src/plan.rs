@@ -302,6 +302,7 @@ fn launch(
             init: true,
             read_only_root: task.read_only_root.unwrap_or_default(),
             limits: Limit::all(task.limits.as_deref()),
+            seccomp: task.seccomp.clone().filter(|name| !name.is_empty()),
             ..Wishes::none()
         },
         signals: task.signals().rules(),

@@ -61,6 +61,13 @@ fn namespaces_of_its_own_are_the_job_s_to_ask_for_and_not_to_be_had_beside_the_h
 }
 
 #[test]
+fn a_profile_of_system_calls_is_asked_for_by_its_name() {
+    let asked = |task| launched(task).wishes.seccomp;
+    assert_eq!(asked(r#"{"script":"server.py","seccomp":"strict"}"#).as_deref(), Some("strict"));
+    assert_eq!(asked(r#"{"script":"server.py"}"#), None);
+}
+
+#[test]
 fn the_demo_s_task_runs_its_script_in_its_own_directory_as_nobody() {
     let plan = launched(r#"{"script":"server.py","unbuffered":true,"isolated":false}"#);
     assert_eq!(command(&plan), ["/usr/bin/python3", "server.py"]);

@@ -33,6 +33,7 @@ pub struct Task {
     pub(crate) userns_mode: Option<String>,
     pub(crate) cgroupns_mode: Option<String>,
     pub(crate) timens_mode: Option<String>,
+    pub(crate) seccomp: Option<String>,
     pub(crate) signals: Option<BTreeMap<String, String>>,
     pub(crate) stop: Option<Vec<String>>,
 }

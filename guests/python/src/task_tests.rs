@@ -201,6 +201,7 @@ fn the_schema_declares_exactly_the_keys_that_are_read() {
         "userns_mode",
         "cgroupns_mode",
         "timens_mode",
+        "seccomp",
         "signals",
         "stop",
     ];

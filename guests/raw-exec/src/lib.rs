@@ -31,6 +31,7 @@ pub struct Task {
     cgroup_v1_override: Vec<BTreeMap<String, String>>,
     cgroup_v2_override: String,
     oom_score_adj: i64,
+    seccomp: String,
     work_dir: String,
     denied_envvars: Vec<String>,
 }
@@ -102,6 +103,7 @@ impl TaskDriver for RawExec {
             wishes: config.denied().added_to(Wishes {
                 cgroups: task.cgroups(),
                 limits: task.limits(),
+                seccomp: Some(task.seccomp.clone()).filter(|name| !name.is_empty()),
                 ..Wishes::none()
             }),
             ..LaunchPlan::of([&[program], task.args.as_slice()].concat())

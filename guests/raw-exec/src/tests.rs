@@ -19,7 +19,7 @@ fn config(written: &str) -> String {
 fn task(written: &str) -> String {
     let defaults = json!({
         "command": "/bin/sh", "args": [], "cgroup_v1_override": [], "cgroup_v2_override": "", "oom_score_adj": 0,
-        "work_dir": "", "denied_envvars": [],
+        "work_dir": "", "denied_envvars": [], "seccomp": "",
     });
     with(defaults, written)
 }
@@ -64,7 +64,7 @@ fn bad_keys_are_refused_in_nomad_s_words() {
 fn what_a_job_asks_for_is_in_the_plan() {
     let plan = planned(
         r#"{"denied_envvars":["AWS_*"],"denied_host_uids":"0"}"#,
-        r#"{"command":"tool","args":["x"],"oom_score_adj":7,"denied_envvars":["TOKEN"],"work_dir":"/srv",
+        r#"{"command":"tool","args":["x"],"oom_score_adj":7,"denied_envvars":["TOKEN"],"work_dir":"/srv","seccomp":"strict",
             "cgroup_v1_override":[{"pids":"a","cpu":"b"},{"memory":"/c"}]}"#,
     )
     .unwrap();
@@ -75,11 +75,11 @@ fn what_a_job_asks_for_is_in_the_plan() {
     let groups = plan.wishes.cgroups.iter().map(|wish| format!("{:?} {}", wish.controller.as_deref(), wish.path));
     assert_eq!(groups.collect::<Vec<_>>(), [r#"Some("cpu") b"#, r#"Some("pids") a"#, r#"Some("memory") /c"#]);
     assert_eq!(plan.wishes.limits, [Limit { name: "oom_score_adj".into(), value: "7".into() }]);
-    assert_eq!(plan.wishes.deny_uids.len(), 1);
+    assert_eq!((plan.wishes.deny_uids.len(), plan.wishes.seccomp.as_deref()), (1, Some("strict")));
     let plan = planned("{}", r#"{"cgroup_v2_override":"custom.slice/a"}"#).unwrap();
     let [group] = plan.wishes.cgroups.as_slice() else { panic!("one group expected") };
     assert_eq!((group.controller.as_deref(), group.path.as_str()), (None, "custom.slice/a"));
-    assert!(plan.wishes.limits.is_empty());
+    assert!(plan.wishes.limits.is_empty() && plan.wishes.seccomp.is_none());
 }
 
 #[test]
