@@ -1,6 +1,7 @@
 //! StartTask and ExecTask: the system calls that a task is refused.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use yurt_conformance::driver::{Isolation, Node, Program, Request, Task, of_yurt, refused, status_field};
 use yurt_nomad::driver::ExitResult;
@@ -163,6 +164,171 @@ async fn s41_where_the_kernel_has_no_filters_the_refusal_names_the_key() {
         nothing_came_of_it(node).await;
         node.configure("yurt { seccomp = \"none\" }").await.unwrap();
         assert_eq!(node.run(Program::shell("exit 0")).await.exit().await, ExitResult::code(0));
+    })
+    .await;
+}
+
+/// Allows all but a few things, one of them by its arguments.
+const STRICT: &str = r#"{
+  "defaultAction": "SCMP_ACT_ALLOW",
+  "syscalls": [
+    { "names": ["mkdir", "mkdirat", "no_such_call"], "action": "SCMP_ACT_ERRNO", "errnoRet": 30 },
+    { "name": "socket", "action": "SCMP_ACT_ERRNO", "args": [{ "index": 0, "value": 16, "op": "SCMP_CMP_EQ" }] }
+  ]
+}"#;
+
+/// Refuses all that is not listed, with what depends on capabilities and on the machine.
+const LISTED: &str = r#"{
+  "defaultAction": "SCMP_ACT_ERRNO",
+  "defaultErrnoRet": 38,
+  "archMap": [{ "architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86", "SCMP_ARCH_X32"] }],
+  "syscalls": [
+    {
+      "names": [
+        "access", "brk", "chdir", "clock_gettime", "clock_nanosleep", "close", "close_range", "dup", "dup2", "dup3", "execve",
+        "exit", "exit_group", "faccessat", "faccessat2", "fadvise64", "fcntl", "fstat", "fstatfs", "futex", "getcwd",
+        "getdents64", "getegid", "geteuid", "getgid", "getpgrp", "getpid", "getppid", "getrandom", "gettid", "getuid",
+        "ioctl", "lseek", "lstat", "madvise", "mmap", "mprotect", "mremap", "munmap", "nanosleep", "newfstatat", "openat",
+        "open", "pidfd_send_signal", "pipe2", "poll", "ppoll", "prctl", "pread64", "prlimit64", "read", "readlink",
+        "readlinkat", "recvfrom", "recvmsg", "rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sched_getaffinity",
+        "sendmsg", "set_robust_list", "set_tid_address", "sigaltstack", "stat", "statx", "sysinfo", "tgkill", "uname",
+        "vfork", "fork", "wait4", "waitid", "write", "writev"
+      ],
+      "action": "SCMP_ACT_ALLOW"
+    },
+    { "names": ["arch_prctl"], "action": "SCMP_ACT_ALLOW", "includes": { "arches": ["amd64", "x32"] } },
+    {
+      "names": ["clone"], "action": "SCMP_ACT_ALLOW", "excludes": { "caps": ["CAP_SYS_ADMIN"] },
+      "args": [{ "index": 0, "value": 2114060288, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ" }]
+    },
+    { "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ALLOW", "includes": { "caps": ["CAP_SYS_ADMIN"] } }
+  ]
+}"#;
+
+/// What becomes of calls that the profiles above are about.
+const TELLING: &str = "
+import errno, os, socket
+def tell(name, call):
+    try:
+        call()
+        print(name, 0)
+    except OSError as why:
+        print(name, errno.errorcode[why.errno])
+tell('mkdir', lambda: os.mkdir('of-the-task'))
+tell('netlink', lambda: socket.socket(16, socket.SOCK_RAW))
+tell('internet', lambda: socket.socket(socket.AF_INET))
+";
+
+/// A task that asks for a profile.
+fn asking(node: &Node, program: &Program, profile: &str) -> Program {
+    Program::config(format!("{}\nseccomp = \"{profile}\"", node.subject.job_config(program)))
+}
+
+/// The block that defines a profile of this text.
+fn defined(node: &Node, name: &str, text: &str) -> String {
+    let file = node.dir().join(format!("{name}.json"));
+    fs::write(&file, text).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    format!("seccomp_profile {{\nname = \"{name}\"\nfile = \"{}\"\n}}\n", file.display())
+}
+
+async fn configured(node: &mut Node, in_the_block: &str) -> Result<(), String> {
+    let config = node.subject.plugin_config_with(in_the_block);
+    node.configure(&config).await.map_err(|why| why.to_string())
+}
+
+#[tokio::test]
+async fn s41_a_job_gets_the_profile_that_it_asks_for_where_the_operator_defines_and_grants_it() {
+    of_yurt("S41", "it refuses none", async |node| {
+        let telling = asking(node, &Program::python(TELLING), "strict");
+        let (_, why, recoverable) = refused(node.try_run(telling.clone()).await);
+        assert!(why.contains("the plan's wishes.seccomp asks for the profile \"strict\""), "{why}");
+        assert!(why.contains("no block yurt.seccomp_profile defines it") && !recoverable, "{why}");
+        let profiles = defined(node, "strict", STRICT) + &defined(node, "listed", LISTED);
+        configured(node, &profiles).await.unwrap();
+        let (_, why, _) = refused(node.try_run(telling.clone()).await);
+        assert!(why.contains("yurt.grants.seccomp does not name it"), "{why}");
+        let of_others = "namespace {\nname = \"default\"\ngrants {\nseccomp = [\"none\"]\n}\n}";
+        let granted = format!("{profiles}grants {{\nseccomp = [\"strict\", \"listed\"]\n}}\n");
+        configured(node, &format!("{granted}{of_others}")).await.unwrap();
+        let site = node.site(false);
+        let mut config = node.task_config(&site, &Request::of(telling.clone()));
+        config.namespace = "default".to_owned();
+        let (_, why, _) = refused(node.start_at(&site, config).await);
+        assert!(why.contains("(of yurt.namespace \"default\", not of all)"), "{why}");
+        nothing_came_of_it(node).await;
+
+        configured(node, &granted).await.unwrap();
+        assert_eq!(said(node, telling).await, "mkdir EROFS\nnetlink EPERM\ninternet 0\n");
+        let telling = asking(node, &Program::python(TELLING), "listed");
+        assert_eq!(said(node, telling).await, "mkdir ENOSYS\nnetlink ENOSYS\ninternet ENOSYS\n");
+        // Commands are under the task's own.
+        let task = node.run(asking(node, &Program::idle(), "strict")).await;
+        task.ready().await;
+        let told = task.sh("mkdir /tmp/of-a-command 2>&1 || true").await;
+        assert!(told.contains("Read-only file system"), "{told}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn s41_a_profile_may_be_for_all_and_then_less_takes_a_grant() {
+    of_yurt("S41", "it refuses none", async |node| {
+        let profile = defined(node, "strict", STRICT);
+        configured(node, &format!("{profile}seccomp = \"strict\"\n")).await.unwrap();
+        let told = "mkdir EROFS\nnetlink EPERM\ninternet 0\n";
+        assert_eq!(said(node, Program::python(TELLING)).await, told);
+        let usual = asking(node, &Program::python(TELLING), "strict");
+        assert_eq!(said(node, usual).await, told);
+        for other in ["default", "none"] {
+            let program = asking(node, &Program::python(TELLING), other);
+            let (_, why, _) = refused(node.try_run(program).await);
+            assert!(why.contains(&format!("the profile {other:?}")) && why.contains("yurt.grants.seccomp"), "{why}");
+        }
+        configured(node, &format!("{profile}seccomp = \"strict\"\ngrants {{\nseccomp = [\"none\"]\n}}\n"))
+            .await
+            .unwrap();
+        let none = asking(node, &Program::python(TELLING), "none");
+        assert!(said(node, none).await.contains("netlink 0"));
+        // Where there is none a task may have the usual one.
+        configured(node, "seccomp = \"none\"").await.unwrap();
+        let own = status_field(std::process::id(), "Seccomp").unwrap().trim().to_owned();
+        let task = node.run(asking(node, &Program::idle(), "default")).await;
+        task.ready().await;
+        let mode = status_field(task.process("sleep").await, "Seccomp").unwrap();
+        assert_eq!((mode.trim(), own == "2" || mode.trim() != own), ("2", true));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn s41_a_profile_that_will_not_do_is_named_with_its_file_and_entry() {
+    of_yurt("S41", "it refuses none", async |node| {
+        let strict = defined(node, "strict", STRICT);
+        for (text, words) in [
+            (STRICT.replace("ERRNO", "NOTIFY"), ["bad.json: it is no profile: syscalls[0] (mkdir)", "SCMP_ACT_NOTIFY"]),
+            (STRICT.replace("args", "arguments"), ["bad.json", "unknown field `arguments`"]),
+            (
+                STRICT.replace("\"mkdir\"", "\"execve\""),
+                ["bad.json", "it refuses execve, without which no task starts"],
+            ),
+        ] {
+            let bad = defined(node, "bad", &text);
+            let why = configured(node, &bad).await.unwrap_err();
+            assert!(
+                words.iter().all(|word| why.contains(word)) && why.contains("yurt.seccomp_profile \"bad\""),
+                "{why}"
+            );
+        }
+        let why = configured(node, &format!("{strict}grants {{\nseccomp = [\"strickt\"]\n}}\n")).await.unwrap_err();
+        assert!(why.contains("yurt.grants.seccomp: \"strickt\""), "{why}");
+        let lacking = strict.replace("strict.json", "gone.json");
+        let why = configured(node, &lacking).await.unwrap_err();
+        assert!(why.contains("gone.json: it cannot be read"), "{why}");
+        // What was configured before still holds, and the file may change without a task of it changing.
+        configured(node, &format!("{strict}seccomp = \"strict\"\n")).await.unwrap();
+        defined(node, "strict", "{");
+        assert_eq!(said(node, Program::python(TELLING)).await, "mkdir EROFS\nnetlink EPERM\ninternet 0\n");
     })
     .await;
 }
