@@ -110,7 +110,6 @@ impl TaskDriver for Exec {
             user: Some(USER.into()),
             wishes: config.denied().added_to(Wishes {
                 limits: Limit::all(task.limits.as_deref()),
-                seccomp: Some(task.seccomp.clone()).filter(|name| !name.is_empty()),
                 read_only_root: task.read_only_root,
                 mounts: task.unveil.iter().filter_map(|path| unveiled(path)).collect(),
                 ..wishes
@@ -142,8 +141,8 @@ impl Config {
 
 impl Task {
     fn asked(&self) -> Asked<'_> {
-        let Task { pid_mode, ipc_mode, cap_add, cap_drop, .. } = self;
-        Asked { pid_mode, ipc_mode, cap_add, cap_drop }
+        let Task { pid_mode, ipc_mode, cap_add, cap_drop, seccomp, .. } = self;
+        Asked { pid_mode, ipc_mode, cap_add, cap_drop, seccomp }
     }
 
     fn own(&self) -> Own<'_> {

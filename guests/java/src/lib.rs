@@ -6,7 +6,7 @@ mod jvm;
 use serde::Deserialize;
 use yurt_sdk::driver::{
     Capabilities, DriverDescription, DriverHealth, ExitNote, Findings, Fingerprint, LaunchPlan, Next, PathKind,
-    PlanError, Probe, TaskView, Unknown, Wishes,
+    PlanError, Probe, TaskView, Unknown,
 };
 use yurt_sdk::isolation::{Asked, Own, Terms};
 use yurt_sdk::{Description, Diagnostic, Said, TaskDriver, attribute};
@@ -124,19 +124,13 @@ impl TaskDriver for Java {
             // Where the host does not look, the launch will tell.
             _ => {}
         }
+        let program = if task.jar_path.is_empty() { &task.class } else { &task.jar_path };
         Ok(Next::Launch(LaunchPlan {
             work_dir: Some(task.work_dir.clone()).filter(|directory| !directory.is_empty()),
             user: Some(USER.into()),
-            wishes: Wishes {
-                seccomp: Some(task.seccomp.clone()).filter(|name| !name.is_empty()),
-                ..task.own().added_to(task.asked().wishes(&config.terms(), USER, view)?, view)?
-            },
+            wishes: task.own().added_to(task.asked().wishes(&config.terms(), USER, view)?, view)?,
             exit_notes: exit_notes(),
-            note: Some(format!(
-                "{} runs {}",
-                jvm.path,
-                if task.jar_path.is_empty() { &task.class } else { &task.jar_path }
-            )),
+            note: Some(format!("{} runs {program}", jvm.path)),
             ..LaunchPlan::of(task.command(jvm.path))
         }))
     }
@@ -174,8 +168,8 @@ impl Config {
 
 impl Task {
     fn asked(&self) -> Asked<'_> {
-        let Task { pid_mode, ipc_mode, cap_add, cap_drop, .. } = self;
-        Asked { pid_mode, ipc_mode, cap_add, cap_drop }
+        let Task { pid_mode, ipc_mode, cap_add, cap_drop, seccomp, .. } = self;
+        Asked { pid_mode, ipc_mode, cap_add, cap_drop, seccomp }
     }
 
     fn own(&self) -> Own<'_> {

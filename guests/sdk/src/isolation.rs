@@ -26,6 +26,8 @@ pub struct Asked<'a> {
     pub cap_add: &'a [String],
     /// Those of the default ones that it can do without.
     pub cap_drop: &'a [String],
+    /// A profile of system calls by its name.
+    pub seccomp: &'a str,
 }
 
 impl Terms<'_> {
@@ -75,6 +77,7 @@ impl Asked<'_> {
             ipc: sharing(self.ipc_mode, terms.default_ipc_mode),
             caps_add: capabilities(|name| names(self.cap_add, name)),
             caps_drop: capabilities(|name| names(self.cap_drop, name) || !names(terms.allow_caps, name)),
+            seccomp: Some(self.seccomp.to_owned()).filter(|name| !name.is_empty()),
             ..Wishes::none()
         })
     }
