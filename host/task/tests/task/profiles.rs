@@ -32,7 +32,7 @@ fn launch(rig: &Rig, script: &str, init: bool) -> Launch {
     let seccomp = Seccomp::Profile(Arc::new(Profile::parse(&listed).unwrap()));
     let at = |name: &str| rig.dir.path().join(name);
     std::fs::create_dir_all(at("root")).unwrap();
-    let namespaces = Namespaces { pid: true, init, ipc: true, uts: false };
+    let namespaces = Namespaces { pid: true, init, ipc: true, ..Namespaces::default() };
     let paths = ["/bin", "/lib", "/lib64", "/usr"].map(str::to_owned).to_vec();
     let root = RootDirectory {
         host: Some(HostPaths { paths, work: at("work") }),
