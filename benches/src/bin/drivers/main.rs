@@ -24,14 +24,21 @@ use yurt_conformance::driver::{Flavour, Isolation, Subject};
 use side::Side;
 use thing::Measured;
 
+impl Arguments {
+    fn pairs(&self) -> impl Iterator<Item = &'static Pair> {
+        PAIRS.iter().filter(|pair| self.modes.iter().any(|mode| mode == pair.mode))
+    }
+}
+
 /// A mode of Yurt's and the driver of Nomad's that does the same, if one does.
+#[derive(Clone, Copy)]
 struct Pair {
     mode: &'static str,
     peer: Option<Flavour>,
     isolation: Isolation,
 }
 
-const PAIRS: [Pair; 4] = [
+static PAIRS: [Pair; 4] = [
     Pair { mode: "none", peer: Some(Flavour::RawExec), isolation: Isolation::None },
     Pair { mode: "chroot", peer: Some(Flavour::Exec), isolation: Isolation::Chroot },
     Pair { mode: "overlay", peer: None, isolation: Isolation::Overlay },
@@ -47,6 +54,9 @@ struct Arguments {
     /// The peers, built by tests/agent/build.sh; without them only yurt is measured
     #[arg(long)]
     drivers: Option<PathBuf>,
+    /// Modes of Yurt's that are measured, and the peers that do the same
+    #[arg(long, value_delimiter = ',', default_value = "none,chroot,overlay,landlock")]
+    modes: Vec<String>,
     /// Turns of each
     #[arg(long, default_value_t = 30)]
     runs: usize,
@@ -78,7 +88,7 @@ async fn main() -> Result<()> {
     };
     let load = format!("{before} before, {} after, on {} processors", load_average(), processors());
     let mut by_mode = Map::new();
-    for (pair, (ours, theirs)) in PAIRS.iter().zip(&all) {
+    for (pair, (ours, theirs)) in arguments.pairs().zip(&all) {
         let rows = thing::rows(ours, theirs.as_ref(), pair.isolation, arguments.crowd, arguments.idle);
         let peer = pair.peer.map_or("nobody", Flavour::name);
         if arguments.json {
@@ -104,7 +114,7 @@ async fn main() -> Result<()> {
 /// Of each pair, Yurt's first.
 async fn measure(arguments: &Arguments) -> Result<Vec<(Measured, Option<Measured>)>> {
     let mut sides = Vec::new();
-    for Pair { peer, isolation, .. } in PAIRS {
+    for Pair { peer, isolation, .. } in arguments.pairs().copied() {
         sides.push(Side::start(Subject { flavour: Flavour::Python, isolation }, &arguments.yurt).await?);
         if let (Some(drivers), Some(flavour)) = (&arguments.drivers, peer) {
             sides.push(Side::start(Subject { flavour, isolation }, drivers).await?);
@@ -131,7 +141,7 @@ async fn measure(arguments: &Arguments) -> Result<Vec<(Measured, Option<Measured
     }
     let mut measured = measured.into_iter();
     let mut pairs = Vec::new();
-    for Pair { peer, .. } in PAIRS {
+    for Pair { peer, .. } in arguments.pairs().copied() {
         let ours = measured.next().context("one side for each mode")?;
         let theirs = arguments.drivers.as_ref().and(peer).and_then(|_| measured.next());
         pairs.push((ours, theirs));
