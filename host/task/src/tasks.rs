@@ -1,18 +1,20 @@
 //! One runtime directory and the tasks in it.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prost::Message;
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use yurt_keeper::State;
+use yurt_keeper::request::Ask;
+use yurt_keeper::{PROTOCOL, State};
 
 use crate::cgroup::Hierarchies;
+use crate::channel::Channel;
 use crate::entry::{self, Entry, Found, Name};
 use crate::error::{OpenError, RecoverError, StartError};
 use crate::handle::Handle;
@@ -22,6 +24,9 @@ use crate::proc;
 use crate::start;
 use crate::sys;
 use crate::task::{Origin, Task};
+
+/// How long a keeper that gives a start up may take until nothing of it is left.
+const TAKEN_BACK: Duration = Duration::from_secs(5);
 
 /// A runtime directory, with an entry for each task that is not forgotten. Clones are the same.
 #[derive(Debug, Clone)]
@@ -101,12 +106,20 @@ impl Tasks {
 
     /// The task of this id, if there is an entry of it: it runs, or it has ended and somebody saw how. Whether it is what a caller wants
     /// `Task::request` tells.
+    ///
+    /// A start whose plugin has died may just be taken back by its keeper, which ends the task: so a keeper is asked first.
     pub async fn adopt(&self, id: &str) -> Result<Option<Task>, RecoverError> {
-        let Some(entry) = self.0.entry(entry::name(id))? else { return Ok(None) };
-        let Some(state) = self.0.state(&entry)? else { return Ok(None) };
-        match self.0.life(&entry, &state) {
-            Life::OtherBoot | Life::Lost => Ok(None),
-            life => self.0.found(entry, state, life).map(Some),
+        let until = Instant::now() + TAKEN_BACK;
+        loop {
+            let Some(entry) = self.0.entry(entry::name(id))? else { return Ok(None) };
+            let Some(state) = self.0.state(&entry)? else { return Ok(None) };
+            match self.0.life(&entry, &state) {
+                Life::OtherBoot | Life::Lost => return Ok(None),
+                Life::Running { keeper: Some(_), .. } if Instant::now() < until && !serves(&entry).await => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                life => return self.0.found(entry, state, life).map(Some),
+            }
         }
     }
 
@@ -142,6 +155,20 @@ impl Tasks {
 impl Tasks {
     pub(crate) fn room(&self) -> &Arc<Room> {
         &self.0
+    }
+}
+
+/// Whether a keeper is through with its start. One that says nothing for long is stopped, or has too much to do.
+async fn serves(entry: &Entry) -> bool {
+    let answer = async {
+        let keeper = Channel::connect(entry.as_fd()).await?;
+        keeper.ask(Ask::Watch(PROTOCOL), &[]).await?;
+        keeper.hear().await
+    };
+    match tokio::time::timeout(TAKEN_BACK, answer).await {
+        Ok(Ok(said)) => said.is_some(),
+        Ok(Err(_)) => false,
+        Err(_) => true,
     }
 }
 

@@ -16,6 +16,10 @@ fn kill(pid: u32) {
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
 }
 
+fn stop(pid: u32) {
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::STOP).unwrap();
+}
+
 fn entry(rig: &Rig) -> PathBuf {
     fs::read_dir(rig.dir.path().join("run")).unwrap().next().unwrap().unwrap().path()
 }
@@ -241,6 +245,25 @@ async fn an_entry_that_a_start_left_half_made_gives_way() {
     let task = tasks.start(launch).await.unwrap();
     assert_eq!(end(&task).await.code, 4);
     rig.nothing_is_left();
+}
+
+/// The keeper of a start whose plugin died is about to end the task, and does.
+#[tokio::test]
+async fn a_start_that_is_taken_back_is_not_adopted() {
+    let rig = Rig::new();
+    let tasks = rig.tasks();
+    let task = tasks.start(rig.shell("sleep 1000")).await.unwrap();
+    let (id, pid, keeper, place) = (task.id().to_owned(), task.pid(), keeper_of(&rig), entry(&rig));
+    lose(task);
+    assert!(rig.tasks().adopt(&id).await.unwrap().is_some());
+    stop(keeper);
+    let adopting = tokio::spawn(async move { tasks.adopt(&id).await.map(|found| found.is_some()) });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!adopting.is_finished(), "nobody has asked the keeper");
+    fs::remove_file(place.join("state")).unwrap();
+    kill(pid);
+    kill(keeper);
+    assert!(!adopting.await.unwrap().unwrap());
 }
 
 /// A plugin that died while it made the groups of a task that its agent then gave up.
