@@ -368,8 +368,8 @@ fn worker_of(plugin: u32) -> Worker {
             if !read("comm").starts_with(b"yurt-compiler") {
                 continue;
             }
-            let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-            let files = files.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect::<Vec<u32>>();
+            // What it opens by itself meanwhile is not meant.
+            let files = stay_open(pid).into_iter().map(|(number, _)| number).collect::<Vec<u32>>();
             if !files.is_empty() {
                 return Worker { pid, environment: read("environ"), files };
             }
