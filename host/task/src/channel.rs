@@ -15,7 +15,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use yurt_keeper::answer::Say;
 use yurt_keeper::request::Ask;
-use yurt_keeper::{Answer, RECORD_MAX, Request, names};
+use yurt_keeper::{Answer, PROTOCOL, RECORD_MAX, Request, names};
 
 use crate::sys::awaited;
 
@@ -55,6 +55,13 @@ impl Channel {
                 Err(errno) => return Err(errno.into()),
             }
         }
+    }
+
+    /// The same, and has asked what is known of the task, now and once it has ended.
+    pub(crate) async fn watching(entry: BorrowedFd<'_>) -> io::Result<Channel> {
+        let channel = Channel::connect(entry).await?;
+        channel.ask(Ask::Watch(PROTOCOL), &[]).await?;
+        Ok(channel)
     }
 
     /// Sends one record.

@@ -10,8 +10,7 @@ use prost::Message;
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use yurt_keeper::request::Ask;
-use yurt_keeper::{PROTOCOL, State};
+use yurt_keeper::State;
 
 use crate::cgroup::Hierarchies;
 use crate::channel::Channel;
@@ -160,11 +159,7 @@ impl Tasks {
 
 /// Whether a keeper is through with its start. One that says nothing for long is stopped, or has too much to do.
 async fn serves(entry: &Entry) -> bool {
-    let answer = async {
-        let keeper = Channel::connect(entry.as_fd()).await?;
-        keeper.ask(Ask::Watch(PROTOCOL), &[]).await?;
-        keeper.hear().await
-    };
+    let answer = async { Channel::watching(entry.as_fd()).await?.hear().await };
     match tokio::time::timeout(TAKEN_BACK, answer).await {
         Ok(Ok(said)) => said.is_some(),
         Ok(Err(_)) => false,

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::io::unix::AsyncFd;
 use yurt_keeper::Stat;
 use yurt_keeper::answer::Say;
-use yurt_keeper::request::Ask;
 
 use crate::channel::Channel;
 use crate::entry::Found;
@@ -37,8 +36,7 @@ pub(crate) async fn watch(facts: Arc<Facts>) {
 
 /// `None`: the keeper has ended, or makes no sense.
 async fn by_keeper(facts: &Facts) -> Option<yurt_keeper::Exit> {
-    let channel = Channel::connect(facts.entry.as_fd()).await.ok()?;
-    channel.ask(Ask::Watch(yurt_keeper::PROTOCOL), &[]).await.ok()?;
+    let channel = Channel::watching(facts.entry.as_fd()).await.ok()?;
     loop {
         if let (Say::Exit(exit), _) = channel.hear().await.ok()?? {
             return Some(exit);
