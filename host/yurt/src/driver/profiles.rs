@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 use serde_json::Value;
+use yurt_guest::driver as wit;
 use yurt_task::{Profile, Seccomp};
 
-use super::clamp::refused;
+use super::clamp::{Clamped, clamp, refused};
 use super::config::{Grants, Isolation};
 
 /// Bytes of a file; Docker's has twenty thousand.
@@ -59,6 +60,19 @@ impl Profiles {
             Some(unknown) => Err(format!("{key}.seccomp: {unknown:?}: {}", self.there_is())),
             None => Ok(()),
         }
+    }
+
+    /// [`clamp`], and the filter of the task.
+    pub(crate) fn clamp(
+        &self,
+        plan: wit::LaunchPlan,
+        grants: &Grants,
+        isolation: Isolation,
+        user: Option<&str>,
+    ) -> Result<(Clamped, Seccomp), String> {
+        let clamped = clamp(plan, grants, isolation, user)?;
+        let seccomp = self.of(isolation, grants, clamped.seccomp.as_deref())?;
+        Ok((clamped, seccomp))
     }
 
     /// What a task gets whose plan asks for a profile, or for none in particular. What it would get anyway it may ask for, and a filter where it

@@ -15,7 +15,7 @@ use yurt_task::{
     Seccomp, Secret,
 };
 
-use super::clamp::{Clamped, Source, clamp};
+use super::clamp::{Clamped, Source};
 use super::config::{DriverConfig, Grants, Isolation};
 use super::devices::Devices;
 use super::look::{PATH, Place};
@@ -122,10 +122,7 @@ pub(crate) async fn plan(terms: &Terms<'_>, task: &TaskConfig, config: &Value) -
     let text = config.to_string();
     let mut warnings = checked(terms, &text).await?;
     let plan = planned(terms, grants, task, &text).await?;
-    let clamped = clamp(plan, grants, terms.isolation(), task.user.as_deref()).and_then(|clamped| {
-        let seccomp = terms.block().profiles.of(terms.isolation(), grants, clamped.seccomp.as_deref())?;
-        Ok((clamped, seccomp))
-    });
+    let clamped = terms.block().profiles.clamp(plan, grants, terms.isolation(), task.user.as_deref());
     let (mut clamped, seccomp) = clamped.map_err(|why| {
         let whose = terms.block().whose_grants(&task.namespace);
         Failure::Refused(format!("guest {}: {why}{whose}", terms.logic().about().name))

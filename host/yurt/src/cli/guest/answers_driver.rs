@@ -57,13 +57,8 @@ pub(super) fn answers(driver: &Driver, asked: &Asked) -> Result<Answers, String>
     }
     match next {
         Ok(wit::Next::Launch(plan)) => {
-            let grants = &host.block.grants;
-            let held = clamp::clamp(plan, grants, host.isolation, None).and_then(|plan| {
-                host.block.profiles.of(host.isolation, grants, plan.seccomp.as_deref())?;
-                Ok(plan)
-            });
-            match held {
-                Ok(plan) => answers.give("plan", launch(&plan)),
+            match host.block.profiles.clamp(plan, &host.block.grants, host.isolation, None) {
+                Ok((plan, _)) => answers.give("plan", launch(&plan)),
                 Err(why) => answers.wrong.push(format!("the host refuses: {why}")),
             }
         }
