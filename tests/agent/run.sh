@@ -34,5 +34,10 @@ step "Nomad 1.11.3 from the Go module proxy; the first time takes minutes"
 cd "$here"
 step "drills"
 go vet ./rig ./drills ./streaming
+said=$(mktemp)
+trap 'rm -f "$said"' EXIT
 # Two agents at a time: they wait more than they work.
-go test ./drills ./streaming -vet=off -count=1 -parallel 2 -timeout 15m "$@"
+go test ./drills ./streaming -vet=off -count=1 -parallel 2 -timeout "${YURT_TEST_TIMEOUT:-15m}" "$@" | tee "$said" && exit
+step "what failed, without the agents' logs"
+grep -E '^ *(--- FAIL|panic:|[a-z_]+\.go:[0-9]+: )' "$said" | grep -v 'what matters of the agent' | cut -c1-600
+exit 1

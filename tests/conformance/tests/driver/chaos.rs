@@ -3,10 +3,14 @@
 //!
 //! A few tasks here; `just chaos` has ten thousand short ones and two hundred that live through all of it.
 
+use std::fs::{OpenOptions, Permissions};
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -36,6 +40,7 @@ async fn l10_whatever_is_killed_every_exit_code_is_right_and_nothing_is_left() {
         let mut sites = Vec::new();
         for number in 0..long {
             let task = Life::new(node, number, UNTIL_TOLD);
+            make_gate(&task.site);
             sites.push(Arc::clone(&task.site));
             lasting.spawn(task.live(plugin.clone()));
         }
@@ -54,6 +59,9 @@ async fn l10_whatever_is_killed_every_exit_code_is_right_and_nothing_is_left() {
                 Some(life) = passing.join_next() => {
                     tally.add(life.expect("no panic"));
                     ended += 1;
+                    if ended % 1000 == 0 {
+                        eprintln!("L10: {}: {ended} of {short}: {tally:?}", node.subject);
+                    }
                 }
                 _ = kills.tick() => {
                     let died = SystemTime::now();
@@ -68,7 +76,7 @@ async fn l10_whatever_is_killed_every_exit_code_is_right_and_nothing_is_left() {
             }
         }
         for site in sites {
-            std::fs::write(site.alloc_dir.join("alloc/data/go"), "").expect("a file");
+            open_gate(&site);
         }
         for life in lasting.join_all().await {
             tally.add(life);
@@ -86,9 +94,21 @@ async fn l10_whatever_is_killed_every_exit_code_is_right_and_nothing_is_left() {
 
 /// What a short task does. The time of its file is that of its last act.
 const A_MOMENT: &str = "sleep 0.$WAIT; : > $NOMAD_ALLOC_DIR/data/last; exit $CODE";
-/// What one does that lives through it all.
-const UNTIL_TOLD: &str =
-    "while [ ! -e $NOMAD_ALLOC_DIR/data/go ]; do sleep 0.2; done; : > $NOMAD_ALLOC_DIR/data/last; exit $CODE";
+/// What one does that lives through it all. It waits at a pipe: two hundred that look for a file would leave the rest no processor.
+const UNTIL_TOLD: &str = "read word < $NOMAD_ALLOC_DIR/data/gate; : > $NOMAD_ALLOC_DIR/data/last; exit $CODE";
+
+fn make_gate(site: &Site) {
+    let gate = site.alloc_dir.join("alloc/data/gate");
+    mknodat(CWD, &gate, FileType::Fifo, Mode::empty(), 0).expect("a named pipe");
+    std::fs::set_permissions(&gate, Permissions::from_mode(0o666)).expect("a mode");
+}
+
+/// Fails if no task waits at it.
+fn open_gate(site: &Site) {
+    let options = OFlags::NONBLOCK.bits().cast_signed();
+    let gate = OpenOptions::new().write(true).custom_flags(options).open(site.alloc_dir.join("alloc/data/gate"));
+    gate.and_then(|mut gate| gate.write_all(b"go\n")).expect("a task waits at its gate");
+}
 
 /// Nobody's task, with all that one could be taken for by its name alone.
 fn bystander() -> Child {
