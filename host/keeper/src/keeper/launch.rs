@@ -1,4 +1,5 @@
-//! The start in two phases: the task is made and held until its state stands on disk; only then it may go.
+//! The start in two phases: the task is made and held until its state stands on disk; only then it may go. Until then a plugin that goes
+//! away takes the start with it. From then on its program may have done something, so whoever comes next finds the task instead.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -147,10 +148,10 @@ impl Talk<'_> {
         pidfd: &OwnedFd,
         oom_before: u64,
     ) -> Outcome<(Option<OwnedFd>, State, Option<OwnedFd>)> {
-        let mut word = self.heard()?;
+        let mut word = self.heard_for_plugin()?;
         if word == Word::Unmapped {
             namespaces::map_users(child, &self.report)?;
-            word = self.heard()?;
+            word = self.heard_for_plugin()?;
         }
         let Word::Ready(read_only) = word else { return Err(Failure(Failed::default())) };
         let main = self.plan.with_init().then(|| self.main_process()).transpose()?;
@@ -164,24 +165,38 @@ impl Talk<'_> {
             return Err(Failure::new(Step::Execute, "the new process said more than it should"));
         }
         let started = Started { keeper: state.keeper, task: state.task, at: state.started_at };
-        wire::say(self.plugin, Say::Started(started), &[pidfd.as_fd()]).during(Step::Record, "the plugin is gone")?;
+        // Whether it is still there or not.
+        let _ = wire::say(self.plugin, Say::Started(started), &[pidfd.as_fd()]);
         Ok((main.map(|(main, _)| main), state, root))
     }
 
-    /// What the new process says. A plugin that goes away meanwhile would never know of the task: the
-    /// start is given up, as it is when the keeper is asked to end.
+    /// What the new process says as long as there is a plugin. Without one nobody would ever know of the task: the start is given up.
+    fn heard_for_plugin(&self) -> Outcome<Word> {
+        self.heard_while(Some(self.plugin))
+    }
+
+    /// What the new process says.
     fn heard(&self) -> Outcome<Word> {
+        self.heard_while(None)
+    }
+
+    /// The start is given up, too, when the keeper is asked to end.
+    fn heard_while(&self, plugin: Option<&OwnedFd>) -> Outcome<Word> {
         loop {
-            let mut fds = [
+            let plugin = plugin.map(|plugin| PollFd::from_borrowed_fd(plugin.as_fd(), PollFlags::RDHUP));
+            let mut fds: Vec<_> = [
                 PollFd::from_borrowed_fd(self.report.as_fd(), PollFlags::IN),
-                PollFd::from_borrowed_fd(self.plugin.as_fd(), PollFlags::RDHUP),
                 PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
-            ];
+            ]
+            .into_iter()
+            .chain(plugin)
+            .collect();
             match poll(&mut fds, None) {
                 Err(Errno::INTR) => continue,
                 other => other.during(Step::Clone, "waiting for the new process")?,
             };
-            let [from_child, from_plugin, from_outside] = fds.map(|fd| !fd.revents().is_empty());
+            let spoke = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
+            let (from_child, from_outside, from_plugin) = (spoke(0), spoke(1), spoke(2));
             if from_plugin {
                 return Err(Failure::new(Step::Record, "the plugin is gone"));
             }

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -208,18 +209,22 @@ fn members(dir: &Path) -> Vec<u32> {
     text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid != 0).collect()
 }
 
-/// A directory and all below it, except where links lead.
+/// A directory and all below it, except where links lead. One without directories, as its count of links tells, is not read: each of
+/// hundreds of control groups has dozens of files.
 fn below(dir: &Path) -> Vec<PathBuf> {
     let mut found = vec![dir.to_owned()];
     let mut next = 0;
     while let Some(dir) = found.get(next) {
+        next += 1;
+        if fs::metadata(dir).is_ok_and(|about| about.nlink() == 2) {
+            continue;
+        }
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
         let dirs: Vec<PathBuf> = entries
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
             .map(|entry| entry.path())
             .collect();
         found.extend(dirs);
-        next += 1;
     }
     found
 }

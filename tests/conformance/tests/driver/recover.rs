@@ -4,8 +4,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tonic::Code;
-use yurt_conformance::driver::{Node, Program, Request, Task, each, exists, of_yurt, refused, soon, until};
+use yurt_conformance::driver::{
+    Flavour, Node, Program, Request, Task, each, exists, of_yurt, put_program, quoted, refused, soon, until,
+};
 use yurt_nomad::driver::{ExitResult, Opaque, TaskState, TaskStatus};
 use yurt_nomad::proto::driver as proto;
 use yurt_nomad::proto::driver::driver_client::DriverClient;
@@ -294,6 +297,53 @@ async fn d05_a_task_that_was_recovered_is_destroyed_like_any_other() {
         let task = node.recover(&task).await.unwrap();
         task.destroy(true).await.unwrap();
         node.gone(pid).await;
+    })
+    .await;
+}
+
+/// Keeps a file from being opened, and so from being executed, until its input ends; says when somebody tries.
+const HOLD: &str = "
+import fcntl, signal, sys
+signal.signal(signal.SIGIO, lambda *_: print('tried', flush=True))
+file = open(sys.argv[1])
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print('held', flush=True)
+sys.stdin.read()
+";
+
+/// Once its program may go it may have done something: a second start would do it twice.
+#[tokio::test]
+async fn s31_a_task_that_was_about_to_run_at_the_plugins_death_is_started_once() {
+    of_yurt("S31", "it starts a second one", async |node| {
+        let site = node.site(false);
+        let program = site.task_dir().join("local/program");
+        put_program(&program, "#!/bin/sh\necho once >> $NOMAD_ALLOC_DIR/data/starts\nexec sleep 600\n");
+        let python = node.subject.flavour == Flavour::Python;
+        let (key, code) = if python { ("interpreter", "code = \"1\"") } else { ("command", "") };
+        let job = format!("{key} = {}\n{code}\n", quoted(&site.local_path("program")));
+        let config = node.task_config(&site, &Request::of(Program::config(job)));
+
+        let mut holder = tokio::process::Command::new("python3");
+        holder.args(["-c", HOLD]).arg(&program).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut holder = holder.spawn().unwrap();
+        let (held, said) = (holder.stdin.take(), holder.stdout.take().unwrap());
+        let mut said = BufReader::new(said).lines();
+        assert_eq!(soon(said.next_line()).await.unwrap().unwrap(), "held");
+        let starting = {
+            let (mut driver, config) = (node.driver.clone(), config.clone());
+            tokio::spawn(async move { driver.start(&config).await })
+        };
+        assert_eq!(soon(said.next_line()).await.unwrap().unwrap(), "tried");
+        let keeper = site.cgroups.supervisor().unwrap();
+        plugin_dies_and_comes_back(node).await;
+        assert!(soon(starting).await.unwrap().is_err());
+        drop(held);
+        soon(holder.wait()).await.unwrap();
+
+        let task = node.start_at(&site, config).await.unwrap();
+        assert_eq!(task.supervisor(), keeper);
+        task.process("sleep").await;
+        assert_eq!(std::fs::read_to_string(site.alloc_dir.join("alloc/data/starts")).unwrap(), "once\n");
     })
     .await;
 }
