@@ -168,6 +168,8 @@ pub enum Carried {
     Work = 9,
     /// The Landlock ruleset of the task, of its init and of every command run in it.
     Ruleset = 10,
+    /// A mount namespace with hardly a mount in it, of which a task with a root of its own gets a copy.
+    Mounts = 11,
     /// The program itself: executed instead of a file that the first argument names.
     Program = 16,
     /// What the program finds open, from descriptor 3 on, in order. Comes before the program.

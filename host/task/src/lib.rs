@@ -4,6 +4,7 @@
 //! program of its own (`yurt_keeper`) that this crate carries within itself: plugins come and go, a [`Task`] is found again by its
 //! [`Handle`].
 
+mod bare;
 mod cgroup;
 mod channel;
 mod entry;
@@ -22,6 +23,7 @@ mod launch;
 mod open_files;
 mod probe;
 mod proc;
+mod record;
 mod seccomp;
 mod spawn;
 mod start;

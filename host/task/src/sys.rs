@@ -15,6 +15,12 @@ use tokio::io::unix::AsyncFd;
 
 pub(crate) use confine::confine;
 
+/// Leaves the mount namespace for a new one, this thread alone, root and working directory of its own included.
+pub(crate) fn unshare_mounts() -> Result<(), Errno> {
+    // SAFETY: the table of descriptors stays that of all threads.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }
+}
+
 /// Why a program was not spawned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SpawnError {

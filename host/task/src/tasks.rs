@@ -12,6 +12,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use yurt_keeper::State;
 
+use crate::bare;
 use crate::cgroup::Hierarchies;
 use crate::channel::Channel;
 use crate::entry::{self, Entry, Found, Name};
@@ -39,6 +40,7 @@ pub(crate) struct Room {
     pub(crate) boot_id: Vec<u8>,
     pub(crate) image: Image,
     hierarchies: OnceLock<Hierarchies>,
+    bare: OnceLock<Option<OwnedFd>>,
     /// Whose a control group is: an agent may use a directory again for the next start of a task.
     owners: Mutex<HashMap<PathBuf, Name>>,
 }
@@ -84,6 +86,7 @@ impl Tasks {
             boot_id,
             image: Image::default(),
             hierarchies: OnceLock::new(),
+            bare: OnceLock::new(),
             owners: Mutex::default(),
         })))
     }
@@ -188,6 +191,11 @@ impl Room {
         }
         let read = Hierarchies::read()?;
         Ok(self.hierarchies.get_or_init(|| read))
+    }
+
+    /// Made with the first task that has a root of its own. Blocks.
+    pub(crate) fn bare(&self) -> Option<&OwnedFd> {
+        self.bare.get_or_init(bare::make).as_ref()
     }
 
     fn entry(&self, name: Name) -> Result<Option<Entry>, RecoverError> {

@@ -12,6 +12,7 @@ use yurt_nomad::driver::TaskConfig;
 use crate::program::Words;
 use crate::side::Side;
 use crate::thing::Thing;
+use crate::turn;
 
 /// What a start leaves behind in a plugin is over by then.
 const QUIET: Duration = Duration::from_secs(1);
@@ -97,6 +98,7 @@ pub(crate) async fn idle(side: &mut Side, count: usize) -> Result<()> {
     let times = tasks.len() as f64 / tasks.len().min(LOOKED_AT) as f64;
     nothing_to_do(side, plugin, &all_helpers, times).await;
     figures(side, plugin, &tasks).await?;
+    turn::beside(side).await?;
     destroy(side, tasks.into_iter().map(|(_, config)| config.id).collect()).await
 }
 

@@ -28,6 +28,7 @@ pub(crate) enum Thing {
     IdleHelpers,
     AllFigures,
     AllFiguresProcessor,
+    StartBeside,
     Bulk,
     Lost,
 }
@@ -71,6 +72,7 @@ impl Thing {
             Thing::IdleHelpers => "… what stays with them: processor time, ms a minute".to_owned(),
             Thing::AllFigures => format!("TaskStats of {idle} tasks at once: all told, ms"),
             Thing::AllFiguresProcessor => "… processor time of the plugin, ms".to_owned(),
+            Thing::StartBeside => format!("StartTask beside {idle} tasks, ms"),
             Thing::Bulk => "100 MB through ExecTaskStreaming, ms".to_owned(),
             Thing::Lost => "exit codes lost".to_owned(),
         }

@@ -22,6 +22,8 @@ const OBEDIENT: Words<'_> = Words::python(
 /// Commands in one task.
 const COMMANDS: usize = 3;
 
+/// Tasks beside others.
+const BESIDE: usize = 5;
 /// What a WaitTask that is under way has to get to the driver.
 const ASKED: Duration = Duration::from_millis(20);
 
@@ -57,6 +59,16 @@ pub(crate) async fn turn(side: &mut Side) -> Result<()> {
     }
     task.destroy(true).await?;
     side.clear().await;
+    Ok(())
+}
+
+/// Short-lived tasks of a shell beside those that are there.
+pub(crate) async fn beside(side: &mut Side) -> Result<()> {
+    for _ in 0..BESIDE {
+        if let Some(shell) = short(side, SHORT).await? {
+            side.measured.add(Thing::StartBeside, shell.answered);
+        }
+    }
     Ok(())
 }
 

@@ -81,6 +81,10 @@ fn get_ready(plan: &Plan, born_there: bool, report: &OwnedFd, link: OwnedFd) -> 
             .during(Step::Network, "its file")?;
     }
     let root = plan.root.as_ref().map(|root| Root::gather(root, plan.work.as_ref(), start)).transpose()?;
+    if let Some(mounts) = &plan.mounts {
+        // Where that is refused, it is a copy of all mounts.
+        let _ = move_into_link_name_space(mounts.as_fd(), Some(LinkNameSpaceType::Mount));
+    }
     namespaces::unshare(unshared(start), Step::Namespaces, "one of user.max_*_namespaces")?;
     let mut read_only = None;
     if let Some((root, why)) = root {

@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) streams: Option<(OwnedFd, OwnedFd)>,
     /// The directory that becomes the task's root; once that runs, its root as commands enter it.
     pub(crate) root: Option<OwnedFd>,
+    /// The mount namespace that its own becomes a copy of; without it, that is the host's.
+    pub(crate) mounts: Option<OwnedFd>,
     /// What the kernel works in where the host's directories lie under those of the root.
     pub(crate) work: Option<OwnedFd>,
     /// What restricts it to some of the host's files.
@@ -60,6 +62,7 @@ impl Plan {
         checked(&start)?;
         let (entry, stdout, stderr) = (take(Carried::Entry), take(Carried::Stdout), take(Carried::Stderr));
         let (root, work, network) = (take(Carried::Root), take(Carried::Work), take(Carried::Network));
+        let mounts = take(Carried::Mounts);
         let program = take(Carried::Program);
         let open = std::iter::from_fn(|| take(Carried::Open)).collect();
         let isolated = start.isolation() == Isolation::Chroot;
@@ -76,6 +79,7 @@ impl Plan {
             entry: entry.ok_or_else(|| lacking("the entry's directory"))?,
             streams: Some(stdout.zip(stderr).ok_or_else(|| lacking("the standard streams"))?),
             root: root.filter(|_| isolated),
+            mounts: mounts.filter(|_| isolated),
             work: work.filter(|_| isolated),
             ruleset,
             network,
@@ -98,7 +102,7 @@ impl Plan {
         (start.host_paths, start.hidden, start.writable, start.allowed) = Default::default();
         start.makes = Vec::new();
         (start.request, start.memo, start.carried) = Default::default();
-        (self.streams, self.root, self.work) = (None, None, None);
+        (self.streams, self.root, self.mounts, self.work) = (None, None, None, None);
         (self.program, self.open) = (None, Vec::new());
     }
 }

@@ -98,11 +98,11 @@ impl Root {
         Ok((Root { tree, host, sources }, read_only))
     }
 
-    /// Goes there, in a mount namespace that is a copy of the host's.
+    /// Goes there, in a new mount namespace.
     pub(crate) fn enter(self, start: &Start) -> Outcome<()> {
         let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         mount_change("/", private).during(Step::Root, "keeping mounts to itself")?;
-        // Over the host's root, which absolute paths still lead to, and `/proc/self` with them.
+        // Over the root of that namespace, which absolute paths still lead to, and `/proc/self` with them.
         let place = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).during(Step::Root, "/")?;
         attach(&self.tree, &place).during(Step::Root, "the root directory")?;
         set(&self.tree, MountAttrFlags::empty(), Propagation::Private)
