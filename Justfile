@@ -80,7 +80,7 @@ tasks *ARGS:
 chaos:
     YURT_CHAOS_SHORT=10000 YURT_CHAOS_LONG=200 cargo test -p yurt-conformance --test driver l10_ -- --nocapture
     YURT_RECYCLED=65536 cargo test -p yurt-task --test task recycled -- --nocapture
-    YURT_CHAOS_AGENTS=10 YURT_CHAOS_KILLS=60 tests/agent/run.sh -run TestAgentsPluginsAndKeepers
+    YURT_CHAOS_AGENTS=10 YURT_CHAOS_KILLS=60 YURT_TEST_TIMEOUT=60m tests/agent/run.sh -run TestAgentsPluginsAndKeepers
     tests/vm/run.sh reboot
 
 # What a hostile task achieves under Yurt's drivers and under Nomad's exec, in the VM, line by line.
