@@ -75,6 +75,13 @@ impl Entry {
         }
     }
 
+    /// One that is gone: for a task of which nothing is left.
+    pub(crate) fn gone(runtime: &Path, name: Name) -> Result<Option<Entry>, Errno> {
+        let made = Entry::make(runtime, name)?;
+        made.as_ref().map_or(Ok(()), Entry::remove)?;
+        Ok(made)
+    }
+
     /// Takes it for as long as anybody has it open, and so has its keeper while it lives. False: somebody else starts this task, or
     /// its keeper lives, or it was removed.
     pub(crate) fn take(&self) -> bool {

@@ -8,9 +8,11 @@ use yurt_keeper::request::Ask;
 
 use crate::cgroup::{self, keepers};
 use crate::channel::Channel;
+use crate::ended;
+use crate::entry::Found;
 use crate::error::{ForgetError, StepError};
-use crate::sys;
-use crate::task::{Facts, KILL, kill, step};
+use crate::task::{self, Facts, KILL, kill};
+use crate::{step, sys};
 
 /// How long processes that the task left behind may take to die.
 const LEFTOVERS: Duration = Duration::from_secs(10);
@@ -57,7 +59,7 @@ async fn end_keeper(facts: &Facts) -> Result<(), StepError> {
     tracing::warn!(task = facts.state.id, "its keeper does not end by itself: {asked:?}");
     let _ = sys::send_signal(keeper.get_ref().as_fd(), KILL);
     match tokio::time::timeout(KEEPER, keeper.readable()).await {
-        Ok(ended) => ended.map(drop).map_err(|e| step("ending the task's keeper", "", &e)),
+        Ok(ended) => ended.map(drop).map_err(|e| task::step("ending the task's keeper", "", &e)),
         Err(_) => Err(StepError::text(
             "ending the task's keeper",
             "",
@@ -85,6 +87,14 @@ fn remove(facts: &Facts) -> Result<(), StepError> {
             pause *= 2;
         }
         facts.room.leave_group(facts.groups.main(), name);
+    }
+    // What goes before a task nobody asks for by a handle.
+    if step::task_of(&facts.state.id).is_none()
+        && let Ok(Found::Whole(exit)) = facts.entry.exit()
+        && let Err(errno) = ended::note(facts.room.dir.as_fd(), &facts.state, &facts.memo, exit)
+    {
+        let why = std::io::Error::from(errno);
+        tracing::warn!(task = facts.state.id, "how it ended is not remembered: {why}");
     }
     let failed = |errno| StepError::errno("removing the task's entry", facts.entry.path.display().to_string(), errno);
     facts.entry.remove().map_err(failed)?;

@@ -7,6 +7,7 @@
 mod bare;
 mod cgroup;
 mod channel;
+mod ended;
 mod entry;
 mod error;
 mod exec;

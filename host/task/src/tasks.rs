@@ -15,6 +15,7 @@ use yurt_keeper::State;
 use crate::bare;
 use crate::cgroup::Hierarchies;
 use crate::channel::Channel;
+use crate::ended;
 use crate::entry::{self, Entry, Found, Name};
 use crate::error::{OpenError, RecoverError, StartError};
 use crate::handle::Handle;
@@ -125,12 +126,17 @@ impl Tasks {
         }
     }
 
-    /// Finds a task again. One that ended meanwhile is found with its exit; if nobody saw it end, with code -1 and the reason.
+    /// Finds a task again. One that ended meanwhile is found with its exit; if nobody saw it end, with code -1 and the reason. So is one
+    /// that was forgotten, unless many others were since.
     pub async fn recover(&self, handle: &Handle) -> Result<Task, RecoverError> {
         let other_boot = handle.0.boot_id != self.0.boot_id;
         let Some(entry) = self.0.entry(handle.entry())? else {
-            let no_entry = RecoverError::NoEntry { path: entry::place(&self.0.path, handle.entry()) };
-            return Err(if other_boot { RecoverError::OtherBoot } else { no_entry });
+            let no_entry = || RecoverError::NoEntry { path: entry::place(&self.0.path, handle.entry()) };
+            return if other_boot {
+                Err(RecoverError::OtherBoot)
+            } else {
+                self.0.remembered(handle).ok_or_else(no_entry)
+            };
         };
         let Some(state) = self.0.state(&entry)? else {
             return Err(if other_boot {
@@ -212,6 +218,16 @@ impl Room {
             Ok(Found::Garbage(problem)) => Err(RecoverError::Garbage { path, problem }),
             Err(errno) => Err(RecoverError::Io { path, reason: errno.into() }),
         }
+    }
+
+    /// A task that was forgotten.
+    fn remembered(self: &Arc<Room>, handle: &Handle) -> Option<Task> {
+        let (state, exit) = ended::find(self.dir.as_fd(), handle.0.task.as_ref()?)?;
+        if state.boot_id != self.boot_id || entry::name(&state.id) != handle.entry() {
+            return None;
+        }
+        let entry = Entry::gone(&self.path, handle.entry()).ok()??;
+        Some(Task::new(Arc::clone(self), entry, state, Origin::Ended { keeper: None, exit }))
     }
 
     /// What has become of the task of an entry.

@@ -206,7 +206,7 @@ client {
   # Ended allocations stay to be looked at, however many there are and however full this machine's disk is.
   gc_disk_usage_threshold  = 100
   gc_inode_usage_threshold = 100
-  gc_max_allocs            = 1000
+  gc_max_allocs            = 10000
   options = {
     "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean"
     "driver.allowlist"     = "raw_exec"

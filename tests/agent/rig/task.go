@@ -118,7 +118,18 @@ type End struct {
 }
 
 // Ended waits until the allocation's task "t" has ended for good, and says how.
-func (a *Agent) Ended(alloc *api.Allocation) (end End) {
+func (a *Agent) Ended(alloc *api.Allocation) End {
+	a.t.Helper()
+	ends := a.Ends(alloc)
+	if len(ends) != 1 {
+		a.t.Fatalf("%d ends of %s: %v", len(ends), alloc.Name, ends)
+	}
+	return ends[0]
+}
+
+// Ends waits for the same, and gives all ends that are told: of a task that has ended once, one for each agent that died before it was
+// through with it.
+func (a *Agent) Ends(alloc *api.Allocation) (ends []End) {
 	a.t.Helper()
 	// An agent that has been started anew tells its server only after a while.
 	UntilWithin(a.t, 90*time.Second, "the end of "+alloc.Name, func() error {
@@ -130,14 +141,17 @@ func (a *Agent) Ended(alloc *api.Allocation) (end End) {
 		if state == nil || state.State != "dead" {
 			return fmt.Errorf("%s: %s", now.ClientStatus, Told(now))
 		}
-		ends := Events(now, api.TaskTerminated)
-		if len(ends) != 1 {
-			a.t.Fatalf("%d ends of %s: %s", len(ends), alloc.Name, Told(now))
+		ends = nil
+		for _, event := range Events(now, api.TaskTerminated) {
+			end, err := endOf(event)
+			if err != nil {
+				return err
+			}
+			ends = append(ends, end)
 		}
-		end, err = endOf(ends[0])
-		return err
+		return nil
 	})
-	return end
+	return ends
 }
 
 func endOf(event *api.TaskEvent) (end End, err error) {

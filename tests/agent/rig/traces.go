@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -80,7 +81,10 @@ func (a *Agent) entries() []string {
 		return nil
 	}
 	entries, _ := filepath.Glob(filepath.Join(scope, "tasks", "*", "*"))
-	return entries
+	return slices.DeleteFunc(entries, func(entry string) bool {
+		about, err := os.Stat(entry)
+		return err == nil && !about.IsDir()
+	})
 }
 
 // scope is where plugins of this agent keep what belongs to one boot: a directory named after their plugin directory. "" if it is not there.

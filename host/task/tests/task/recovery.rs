@@ -8,7 +8,7 @@ use prost::Message as _;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, flock, utimensat};
 use rustix::process::{Pid, Signal, kill_process};
 use yurt_keeper::State;
-use yurt_task::{ExecError, ExecOptions, Handle, RecoverError, Task, Whom};
+use yurt_task::{ExecError, ExecOptions, Handle, Launch, RecoverError, Task, Whom};
 
 use crate::rig::{Rig, end, eventually, is_alive, is_root, keeper_of, patience};
 
@@ -21,7 +21,7 @@ fn stop(pid: u32) {
 }
 
 fn entry(rig: &Rig) -> PathBuf {
-    fs::read_dir(rig.dir.path().join("run")).unwrap().next().unwrap().unwrap().path()
+    rig.entries().pop().unwrap()
 }
 
 fn change_state(rig: &Rig, change: impl FnOnce(&mut State)) {
@@ -144,7 +144,7 @@ async fn a_task_started_before_the_machine_is_refused_and_its_entry_removed() {
     change_state(&rig, |state| state.boot_id = vec![7; 16]);
     assert!(rig.tasks().adopt(&id).await.unwrap().is_none());
     assert!(matches!(rig.tasks().recover(&handle).await, Err(RecoverError::OtherBoot)));
-    assert_eq!(fs::read_dir(rig.dir.path().join("run")).unwrap().count(), 0);
+    assert_eq!(rig.entries(), Vec::<PathBuf>::new());
     assert!(is_alive(pid) && is_alive(keeper), "nothing was signalled");
     kill(keeper);
     kill(pid);
@@ -264,6 +264,33 @@ async fn a_start_that_is_taken_back_is_not_adopted() {
     kill(pid);
     kill(keeper);
     assert!(!adopting.await.unwrap().unwrap());
+}
+
+/// An agent that dies after it has had a task forgotten, and before it has noted so, asks for it once more.
+#[tokio::test]
+async fn how_a_task_ended_that_is_forgotten_is_remembered() {
+    let rig = Rig::new();
+    let task = rig.tasks().start(rig.shell("exit 42")).await.unwrap();
+    let handle = task.handle();
+    assert_eq!(task.wait().await.code, 42);
+    task.forget().await.unwrap();
+    rig.nothing_is_left();
+    for _ in 0..2 {
+        let tasks = rig.tasks();
+        let again = tasks.recover(&handle).await.unwrap();
+        assert_eq!((again.id(), again.wait().await.code), (task.id(), 42));
+        // It stands in nobody's way.
+        assert!(tasks.adopt(task.id()).await.unwrap().is_none());
+        again.kill(Duration::from_secs(1)).await.unwrap();
+        again.forget().await.unwrap();
+        rig.nothing_is_left();
+    }
+    let launch = Launch { id: task.id().to_owned(), ..rig.shell("exit 43") };
+    let next = rig.tasks().start(launch).await.unwrap();
+    assert!(matches!(rig.tasks().recover(&handle).await, Err(RecoverError::OtherStart { .. })));
+    assert_eq!(next.wait().await.code, 43);
+    next.forget().await.unwrap();
+    assert_eq!(rig.tasks().recover(&handle).await.unwrap().wait().await.code, 42);
 }
 
 /// A plugin that died while it made the groups of a task that its agent then gave up.

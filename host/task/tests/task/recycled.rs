@@ -28,7 +28,7 @@ async fn a_number_that_comes_again_and_again_is_never_taken_for_the_task() {
         kill_process(Pid::from_raw(ended.cast_signed()).unwrap(), Signal::KILL).unwrap();
         assert!(eventually(|| !fs::exists(format!("/proc/{ended}")).unwrap()).await);
     }
-    let entry = fs::read_dir(rig.dir.path().join("run")).unwrap().next().unwrap().unwrap().path();
+    let entry = rig.entries().pop().unwrap();
     for round in 0..times() {
         let number = if round % 2 == 0 { pid } else { keeper };
         let stranger = stranger(number);

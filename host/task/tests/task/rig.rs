@@ -173,10 +173,14 @@ impl Rig {
     }
 
     /// Asserts that nothing of any task is left.
+    /// What stands in the runtime directory of tasks.
+    pub(crate) fn entries(&self) -> Vec<PathBuf> {
+        let all = fs::read_dir(self.dir.path().join("run")).unwrap();
+        all.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect()
+    }
+
     pub(crate) fn nothing_is_left(&self) {
-        let entries: Vec<_> =
-            fs::read_dir(self.dir.path().join("run")).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(entries, Vec::<PathBuf>::new());
+        assert_eq!(self.entries(), Vec::<PathBuf>::new());
         for group in &self.groups {
             assert_eq!(fs::read_to_string(group.join("cgroup.procs")).unwrap(), "");
             let below = fs::read_dir(group).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir()).count();
@@ -276,7 +280,7 @@ pub(crate) fn is_alive(pid: u32) -> bool {
 /// The keeper's process, by the state file.
 pub(crate) fn keeper_of(rig: &Rig) -> u32 {
     use prost::Message as _;
-    let entry = fs::read_dir(rig.dir.path().join("run")).unwrap().next().unwrap().unwrap().path();
+    let entry = rig.entries().pop().unwrap();
     let state = yurt_keeper::State::decode(fs::read(entry.join("state")).unwrap().as_slice()).unwrap();
     state.keeper.unwrap().pid
 }

@@ -157,6 +157,26 @@ async fn r05_how_a_task_ended_while_the_plugin_was_away_is_known_afterwards() {
     .await;
 }
 
+/// An agent has a task destroyed before it has noted that it is over. One that dies in between asks for it once more.
+#[tokio::test]
+async fn r05_how_a_task_ended_that_was_destroyed_is_remembered() {
+    of_yurt("R05", "it starts the task a second time", async |node| {
+        let task = node.run(Program::shell("exit 42")).await;
+        assert_eq!(task.exit().await, ExitResult::code(42));
+        task.destroy(false).await.unwrap();
+        refused(node.driver.wait(task.id()).await);
+        for _ in 0..2 {
+            plugin_dies_and_comes_back(node).await;
+            let task = node.recover(&task).await.unwrap();
+            assert_eq!(task.inspect().await.state, TaskState::Exited);
+            assert_eq!(task.exit().await, ExitResult::code(42));
+            task.destroy(false).await.unwrap();
+        }
+        node.nothing_is_left().await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn r07_a_handle_of_before_a_reboot_is_refused_and_nothing_touched() {
     of_yurt("R07", "its handles name no boot", async |node| {
