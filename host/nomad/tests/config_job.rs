@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use yurt_nomad::config::job::{Job, Read};
+use yurt_nomad::config::job::{Job, Read, Variables};
 use yurt_nomad::config::{from_msgpack, to_msgpack};
 use yurt_nomad::schema::Spec;
 
@@ -55,7 +55,7 @@ fn text(around: &str, config: &str) -> String {
 
 fn read(around: &str, config: &str) -> (String, Read) {
     let text = text(around, config);
-    let job = Job::parse(&text).unwrap_or_else(|why| panic!("{text}: {why:?}"));
+    let job = Job::parse(&text, &Variables::default()).unwrap_or_else(|why| panic!("{text}: {why:?}"));
     assert_eq!(job.problems, [], "{text}");
     let [task] = job.tasks.as_slice() else { panic!("{text}: {} tasks", job.tasks.len()) };
     assert_eq!((task.name.as_str(), task.group.as_deref(), task.driver.as_deref()), ("t", Some("g"), Some("d")));
@@ -236,10 +236,77 @@ fn a_guest_s_path_is_found_by_the_keys_of_its_schema() {
     }
 }
 
+/// The value of `image`, null where it is unknown, and what is wrong.
+fn given(around: &str, image: &str, variables: &Variables) -> (Value, Vec<String>) {
+    let text = text(around, &format!("image = {image}\nmount {{\n target = \"/x\"\n}}"));
+    let job = Job::parse(&text, variables).unwrap_or_else(|why| panic!("{text}: {why:?}"));
+    let problems = job.problems.iter().map(|problem| {
+        format!("{:?}: {}; {}", &text[problem.at.clone()], problem.message, problem.hint.as_deref().unwrap_or("-"))
+    });
+    let read = job.tasks[0].read(&text, &spec());
+    (read.value["image"].clone(), problems.chain(read.problems.iter().map(|problem| problem.message.clone())).collect())
+}
+
+#[test]
+fn a_variable_is_what_is_given_for_it() {
+    let mut variables = Variables::default();
+    variables.file("a = \"of the file\"\nlist = [\"x\", 1]\n", "some.vars").unwrap();
+    variables.word("b", "[\"of one word\"]");
+    variables.inherited("c", "inherited");
+    variables.inherited("of-another-job", "1");
+    let declared = |all: &[&str]| -> String { all.iter().map(|one| format!("variable {one}\n")).collect() };
+    let rest = "\"a\" {}\nvariable \"b\" {}\nvariable \"list\" {}";
+    let of = |variable: &str, image: &str| given(&declared(&[variable, rest]), image, &variables);
+    assert_eq!(of("\"c\" {}", "var.c"), (json!("inherited"), vec![]));
+    assert_eq!(of("\"c\" { default = \"own\" }", "var.c"), (json!("inherited"), vec![]));
+    assert_eq!(of("\"d\" { default = \"own\" }", "var.d"), (json!("own"), vec![]));
+    assert_eq!(of("\"d\" {}", "var.d"), (Value::Null, vec![]));
+    assert_eq!(of("\"d\" {}", "var.a"), (json!("of the file"), vec![]));
+    // A text, as long as no type and no default say that it is none.
+    assert_eq!(of("\"d\" {}", "var.b"), (json!("[\"of one word\"]"), vec![]));
+    let listed = declared(&["\"a\" {}", "\"list\" {}", "\"b\" { type = list(string) }"]);
+    let (value, problems) = given(&listed, "var.b", &variables);
+    assert!(value.is_null() && problems.len() == 1, "{value} {problems:?}");
+    let listed = declared(&["\"a\" {}", "\"list\" {}", "\"b\" { default = [] }"]);
+    assert_eq!(given(&listed, "var.b", &variables).1, problems);
+    let old = "variables {\n a = \"own\"\n b = \"own\"\n list = []\n}";
+    assert_eq!(given(old, "var.a", &variables), (json!("of the file"), vec![]));
+}
+
+#[test]
+fn what_is_given_for_no_variable_or_makes_no_sense_is_said() {
+    let mut variables = Variables::default();
+    variables.word("imag", "x");
+    let (value, problems) = given("variable \"image\" {}", "var.image", &variables);
+    assert_eq!(
+        (value, problems),
+        (Value::Null, vec![
+            "\"variable\": no variable is called \"imag\" in this file, and it is given a value; did you mean var.image?"
+                .to_owned()
+        ])
+    );
+    let mut variables = Variables::default();
+    variables.word("on", "ture");
+    let (_, problems) = given("variable \"on\" {\n type = bool\n}", "\"x\"", &variables);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(
+        problems[0].starts_with("\"variable\": what is given for the variable \"on\" is no value of its type: "),
+        "{problems:?}"
+    );
+    for (text, sentence) in [
+        ("a = \"b\"\nblock {\n}\n", "some.vars:2:1: this is a block: write name = value"),
+        ("a = b\n", "some.vars:1:5: "),
+        ("a = \n", "some.vars:1:5: "),
+    ] {
+        let why = Variables::default().file(text, "some.vars").unwrap_err().to_string();
+        assert!(why.starts_with(sentence), "{why}");
+    }
+}
+
 #[test]
 fn tasks_are_found_wherever_they_may_stand() {
     let text = "job \"j\" {\n task \"a\" {\n driver = \"x\"\n }\n group \"g\" {\n task \"b\" {\n driver = var.d\n }\n }\n dynamic \"group\" {\n content {\n task \"c\" {\n driver = \"y\"\n config {\n }\n }\n }\n }\n}\nvariable \"d\" {}\n";
-    let job = Job::parse(text).unwrap();
+    let job = Job::parse(text, &Variables::default()).unwrap();
     let found: Vec<_> =
         job.tasks.iter().map(|task| (task.name.as_str(), task.group.as_deref(), task.driver.as_deref())).collect();
     assert_eq!(found, [("b", Some("g"), None), ("c", None, Some("y")), ("a", None, Some("x"))]);
@@ -299,7 +366,7 @@ proptest! {
         let pieces = pieces.concat();
         let text = if begun { text("variable \"a\" {\n default = [\"x\"]\n}", &pieces) } else { pieces };
         let is_place = |at: &std::ops::Range<usize>| text.get(at.clone()).is_some();
-        match Job::parse(&text) {
+        match Job::parse(&text, &Variables::default()) {
             Err(problem) => prop_assert!(is_place(&problem.at), "{problem:?}"),
             Ok(job) => {
                 prop_assert!(job.problems.iter().all(|problem| is_place(&problem.at)), "{:?}", job.problems);

@@ -1,5 +1,5 @@
 //! A job's file as far as task drivers are concerned: its tasks, their drivers and their `config` blocks, evaluated by a driver's schema before
-//! the job runs. What only the node knows, or whoever submits the job, is unknown and passes; everything else a job may hold is left alone.
+//! the job runs. What only the node knows, or whoever submits the job and does not say here, is unknown and passes; everything else a job may hold is left alone.
 
 use std::ops::Range;
 
@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::hcl;
 use super::places::{Place, places};
 use super::written::Content;
+pub use crate::hcl::Variables;
 use crate::hcl::{Fault, Faults, Kind, Node, Scope, evaluate, label, start};
 use crate::schema::Spec;
 use crate::text::cleaned;
@@ -72,14 +73,16 @@ pub struct Read {
 }
 
 impl Job {
-    /// Reads a job's file.
+    /// Reads a job's file, with these values for its variables.
     ///
     /// # Errors
     /// If it is not HCL, or longer than Nomad takes.
-    pub fn parse(text: &str) -> Result<Job, Problem> {
+    pub fn parse(text: &str, variables: &Variables) -> Result<Job, Problem> {
         let file = crate::hcl::job(text).map_err(|fault| problem(&fault, text, &[]))?;
-        let scope = Scope::of_file(&file);
-        let mut finder = Finder { text, scope: &scope, job: Job { tasks: Vec::new(), problems: Vec::new() } };
+        let mut faults = Faults::default();
+        let scope = Scope::of_file(&file, variables, &mut faults);
+        let problems = faults.iter().map(|fault| problem(fault, text, &[])).collect();
+        let mut finder = Finder { text, scope: &scope, job: Job { tasks: Vec::new(), problems } };
         let mut jobs = file.get_blocks("job");
         match jobs.next() {
             Some(block) => finder.groups(&block.body),

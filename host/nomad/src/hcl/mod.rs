@@ -4,6 +4,7 @@
 mod broken;
 mod nesting;
 mod scope;
+mod variables;
 
 use hcl_edit::Span;
 use hcl_edit::expr::{Expression, ObjectKey, UnaryOperator};
@@ -12,6 +13,7 @@ use hcl_edit::template::{Element, Strip};
 use serde_json::{Map, Number, Value};
 
 pub(crate) use scope::{Scope, label};
+pub use variables::Variables;
 
 /// Longest text that is parsed, in bytes.
 const TEXT_MAX: usize = 1 << 18;

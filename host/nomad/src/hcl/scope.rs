@@ -1,13 +1,15 @@
-//! What the expressions of a job can refer to, as far as it stands in the job's own file: the defaults of its variables, and its locals. All
-//! else – what only the node knows or whoever submits the job says, functions, operators – is unknown, which is no fault.
+//! What the expressions of a job can refer to, as far as it stands in the job's own file: its variables by their defaults or by what whoever
+//! submits the job gives them, and its locals. All else – what only the node knows, functions, operators – is unknown, which is no fault.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
+use hcl_edit::Span;
 use hcl_edit::expr::{Expression, Traversal, TraversalOperator};
 use hcl_edit::structure::{Attribute, Block, BlockLabel, Body};
 
-use super::{Fault, Kind, Node, evaluate, start};
+use super::variables::{Variables, is_one_word, is_word};
+use super::{Fault, Faults, Kind, Node, evaluate, start};
 use crate::text::nearest;
 
 /// Most that references may put in their places, in bytes and values: references to references would grow without end.
@@ -41,23 +43,32 @@ pub(crate) struct Scope {
 
 impl Scope {
     /// Of a job's file. Locals may refer to those before them.
-    pub(crate) fn of_file(file: &Body) -> Scope {
+    pub(crate) fn of_file(file: &Body, given: &Variables, faults: &mut Faults) -> Scope {
         let mut scope = Scope { variables: BTreeMap::new(), locals: BTreeMap::new(), left: Cell::new(WEIGHT_MAX) };
         for block in file.blocks() {
             match (block.ident.as_str(), block.labels.as_slice()) {
                 ("variable", [name]) => {
                     let name = label(name);
                     let default = block.body.get_attribute("default").map(|given| scope.given(given));
-                    // One without a default is for whoever submits the job to say.
-                    scope.variables.insert(name, default.unwrap_or_else(|| unknown(block)));
+                    let value = given.of(&name, || is_word(block, default.as_ref()));
+                    let value = value.map(|value| said(value, &name, block, faults));
+                    // One with neither is for whoever submits the job to say.
+                    scope.variables.insert(name, value.or(default).unwrap_or_else(|| unknown(block)));
                 }
                 ("variables", []) => {
-                    for given in block.body.attributes() {
-                        scope.variables.insert(given.key.to_string(), scope.given(given));
+                    for attribute in block.body.attributes() {
+                        let (name, default) = (attribute.key.to_string(), scope.given(attribute));
+                        let value = given.of(&name, || is_one_word(&default));
+                        let value = value.map(|value| said(value, &name, attribute, faults));
+                        scope.variables.insert(name, value.unwrap_or(default));
                     }
                 }
                 _ => {}
             }
+        }
+        for name in given.declared().filter(|name| !scope.variables.contains_key(*name)) {
+            let reason = format!("no variable is called {name:?} in this file, and it is given a value");
+            faults.push(Fault::new(0, reason).hinting(scope.meant("var", name)));
         }
         for given in file.get_blocks("locals").flat_map(|block| block.body.attributes()) {
             scope.locals.insert(given.key.to_string(), scope.given(given));
@@ -89,6 +100,16 @@ impl Scope {
         }
     }
 
+    /// What to do about a name that nothing has.
+    fn meant(&self, root: &str, name: &str) -> String {
+        let known = if root == "var" { &self.variables } else { &self.locals };
+        match nearest(name, known.keys().map(String::as_str).take(SUGGESTED_MAX)) {
+            Some(near) => format!("did you mean {root}.{near}?"),
+            None if root == "var" => format!("declare it: variable {name:?} {{ … }}"),
+            None => format!("declare it: locals {{ {name} = … }}"),
+        }
+    }
+
     /// `var.name` or `local.name`, and nothing behind it.
     fn referred(&self, reference: &Traversal, at: usize) -> Result<Option<Node>, Fault> {
         let Expression::Variable(root) = &reference.expr else { return Ok(None) };
@@ -101,13 +122,7 @@ impl Scope {
         let Some(TraversalOperator::GetAttr(name)) = operators.next() else { return Ok(None) };
         let Some(node) = known.get(name.as_str()) else {
             let fault = Fault::new(at, format!("no {kind} is called {:?} in this file", name.as_str()));
-            return Err(match nearest(name.as_str(), known.keys().map(String::as_str).take(SUGGESTED_MAX)) {
-                Some(near) => fault.hinting(format!("did you mean {}.{near}?", root.as_str())),
-                None if kind == "variable" => {
-                    fault.hinting(format!("declare it: variable {:?} {{ … }}", name.as_str()))
-                }
-                None => fault.hinting(format!("declare it: locals {{ {} = … }}", name.as_str())),
-            });
+            return Err(fault.hinting(self.meant(root.as_str(), name.as_str())));
         };
         let weight = weight(node);
         if operators.next().is_some() || weight > self.left.get() || depth(node) > DEPTH_MAX {
@@ -116,6 +131,18 @@ impl Scope {
         self.left.set(self.left.get() - weight);
         Ok(Some(node.clone()))
     }
+}
+
+/// What is wrong with a given value is said where the variable is declared.
+fn said(value: Result<Node, Fault>, name: &str, declared: &impl Span, faults: &mut Faults) -> Node {
+    value.unwrap_or_else(|fault| {
+        let at = start(declared, 0);
+        faults.push(Fault::new(
+            at,
+            format!("what is given for the variable {name:?} is no value of its type: {}", fault.reason),
+        ));
+        Node { kind: Kind::Unknown, at, end: at }
+    })
 }
 
 fn unknown(block: &Block) -> Node {

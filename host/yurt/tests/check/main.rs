@@ -19,12 +19,17 @@ struct Said {
 
 /// In the jobs' folder, so that no machine's paths are in what is said.
 fn check(arguments: &[&str]) -> Said {
+    check_with(arguments, &[])
+}
+
+fn check_with(arguments: &[&str], environment: &[(&str, &str)]) -> Said {
     let output = Command::new(env!("CARGO_BIN_EXE_yurt"))
         .arg("check")
         .args(arguments)
         .current_dir(Path::new(HERE).join("jobs"))
         // The guest is compiled once for all tests.
         .env("YURT_STATE_DIR", env!("CARGO_TARGET_TMPDIR"))
+        .envs(environment.iter().copied())
         .output()
         .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -165,6 +170,43 @@ fn the_agent_s_file_says_which_guest_judges_and_by_what() {
         assert_eq!(fine.code, 0, "{text}: {}{}", fine.out, fine.err);
         let wrong = check(&["work-dir-relative.hcl", "--plugin-config", &file]);
         assert_eq!(wrong.code, 1, "{text}: {}{}", wrong.out, wrong.err);
+    }
+}
+
+#[test]
+fn the_job_s_variables_are_what_is_given_for_them() {
+    const JOB: &str = "variable-with-a-bad-default.hcl";
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("some.vars");
+    fs::write(&file, "script = \"server.py\"\ndir = \"/srv\"\n").unwrap();
+    let file = file.to_str().unwrap();
+    for (arguments, environment, code) in [
+        (&[JOB][..], &[][..], 1),
+        (&[JOB, "--var", "script=server.py", "--var", "dir=/srv"], &[], 0),
+        (&[JOB, "--var-file", file], &[], 0),
+        (&[JOB, "--var-file", file, "--var", "dir=srv"], &[], 1),
+        (&[JOB, "--var-file", file], &[("NOMAD_VAR_dir", "srv")], 0),
+        (&[JOB, "--var", "script=server.py"], &[("NOMAD_VAR_dir", "/srv"), ("NOMAD_VAR_other", "1")], 0),
+        (&["good-unknown.hcl", "--var", "debug=true"], &[], 0),
+    ] {
+        let said = check_with(arguments, environment);
+        assert_eq!(said.code, code, "{arguments:?}: {}{}", said.out, said.err);
+    }
+    for (arguments, place, sentence) in [
+        (["good-unknown.hcl", "--var", "debug=yess"], ":1:1", "is no value of its type"),
+        (["good-unknown.hcl", "--var", "debg=true"], ":1:1", "did you mean var.debug?"),
+    ] {
+        let said = check(&arguments);
+        assert_eq!(said.code, 1, "{arguments:?}: {}", said.err);
+        assert!(said.out.contains(place) && said.out.contains(sentence), "{arguments:?}: {}", said.out);
+    }
+    for (arguments, sentence) in [
+        ([JOB, "--var", "script"], "write NAME=VALUE"),
+        ([JOB, "--var-file", "nowhere.vars"], "nowhere.vars: No such file"),
+    ] {
+        let said = check(&arguments);
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{arguments:?}");
+        assert!(said.err.contains(sentence), "{arguments:?}: {}", said.err);
     }
 }
 

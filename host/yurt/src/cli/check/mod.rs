@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use yurt_guest::usb::Severity;
-use yurt_nomad::config::job::{Job, Problem, Task};
+use yurt_nomad::config::job::{Job, Problem, Task, Variables};
 
 use self::drivers::{Drivers, Served};
 use super::term::Out;
@@ -27,6 +27,8 @@ use crate::diagnostics;
 const FILE_MAX: u64 = 2 << 20;
 /// Findings from which on no further task is judged.
 const FOUND_MAX: usize = 500;
+/// What variables of the environment begin with that give one of the job a value.
+const INHERITED: &str = "NOMAD_VAR_";
 /// The job could not be judged.
 const NOT_CHECKED: u8 = 2;
 
@@ -40,6 +42,14 @@ pub(super) struct Arguments {
     /// A file with the keys of a driver's config block alone will do, too. Without it the built-in drivers judge by their defaults.
     #[arg(long, value_name = "FILE")]
     plugin_config: Option<PathBuf>,
+    /// A value for a variable of the job, as `nomad job run` takes it; may be repeated
+    ///
+    /// Variables of the environment that begin with NOMAD_VAR_ count, too; then files, then these.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = named)]
+    var: Vec<(String, String)>,
+    /// A file of values, name = value in HCL; may be repeated
+    #[arg(long, value_name = "FILE")]
+    var_file: Vec<PathBuf>,
     /// One JSON object, with all that was found in `diagnostics`
     #[arg(long)]
     json: bool,
@@ -102,6 +112,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 fn judged(arguments: &Arguments) -> anyhow::Result<Report> {
     let bytes = read(&arguments.job)?;
+    let variables = variables(arguments)?;
     let file = arguments.job.display().to_string();
     let mut report = Report {
         file,
@@ -114,7 +125,7 @@ fn judged(arguments: &Arguments) -> anyhow::Result<Report> {
     let parsed = match String::from_utf8(bytes) {
         Ok(text) => {
             report.text = text;
-            Job::parse(&report.text)
+            Job::parse(&report.text, &variables)
         }
         Err(why) => {
             let at = why.utf8_error().valid_up_to();
@@ -153,6 +164,33 @@ fn judged(arguments: &Arguments) -> anyhow::Result<Report> {
     }
     report.diagnostics.sort_by_key(|diagnostic| diagnostic.at.start);
     Ok(report)
+}
+
+fn named(given: &str) -> Result<(String, String), String> {
+    match given.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+/// What `nomad job run` would be given here, in its order.
+fn variables(arguments: &Arguments) -> anyhow::Result<Variables> {
+    let mut variables = Variables::default();
+    for (name, value) in std::env::vars_os() {
+        if let (Some(name), Some(value)) = (name.to_str().and_then(|name| name.strip_prefix(INHERITED)), value.to_str())
+        {
+            variables.inherited(name, value);
+        }
+    }
+    for path in &arguments.var_file {
+        let file = path.display().to_string();
+        let text = String::from_utf8(read(path)?).map_err(|_| anyhow!("{file}: this is no UTF-8"))?;
+        variables.file(&text, &file)?;
+    }
+    for (name, value) in &arguments.var {
+        variables.word(name, value);
+    }
+    Ok(variables)
 }
 
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
