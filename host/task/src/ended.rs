@@ -16,7 +16,7 @@ use crate::tasks::Notes;
 /// One after the other, newest last.
 pub(crate) const FILE: &str = "ended";
 /// Longest that the file may get before its older half goes, in bytes: several hundred tasks.
-const MOST: usize = 256 << 10;
+const MOST: u64 = 256 << 10;
 const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// One task.
@@ -35,10 +35,14 @@ pub(crate) fn note(runtime: BorrowedFd<'_>, state: &State, memo: &[u8], exit: Ex
     let record = Record { state: Some(state), exit: Some(exit) }.encode_length_delimited_to_vec();
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file: OwnedFd = rustix::fs::openat(runtime, FILE, flags, MODE)?;
-    // In one piece, or another plugin's could come between.
-    rustix::io::write(&file, &record)?;
-    let length = usize::try_from(rustix::fs::fstat(file.as_fd())?.st_size).unwrap_or(usize::MAX);
-    if length > MOST {
+    let length = || rustix::fs::fstat(file.as_fd()).map(|stat| u64::try_from(stat.st_size).unwrap_or_default());
+    let before = length()?;
+    // In one piece, or another plugin's could come between; a part of one would hide all that follow.
+    if rustix::io::write(&file, &record)? < record.len() {
+        rustix::fs::ftruncate(&file, before)?;
+        return Err(Errno::NOSPC);
+    }
+    if length()? > MOST {
         let bytes = files::read(runtime, FILE)?;
         files::replace(runtime, FILE, newer_half(&bytes), MODE)?;
     }
@@ -58,9 +62,14 @@ pub(crate) fn find(runtime: BorrowedFd<'_>, task: &Identity) -> Option<(State, E
     found
 }
 
+/// Nothing, where it makes no sense.
 fn newer_half(bytes: &[u8]) -> &[u8] {
     let mut rest = bytes;
-    while rest.len() > bytes.len() / 2 && Record::decode_length_delimited(&mut rest).is_ok() {}
+    while rest.len() > bytes.len() / 2 {
+        if Record::decode_length_delimited(&mut rest).is_err() {
+            return &[];
+        }
+    }
     rest
 }
 
@@ -81,7 +90,7 @@ mod tests {
             note(runtime.as_fd(), &state, b"memo", exit).expect("room");
         }
         let length = std::fs::metadata(dir.path().join(FILE)).expect("it").len();
-        assert!(length <= u64::try_from(MOST).expect("small"), "{length}");
+        assert!(length <= MOST, "{length}");
         for pid in [5000, 4900, 4500] {
             let (state, exit) = find(runtime.as_fd(), &task(pid)).expect("one of the last");
             assert_eq!((state.id, exit.code), (format!("task/{pid}"), i32::try_from(pid).expect("small")));
@@ -103,5 +112,11 @@ mod tests {
             std::fs::write(dir.path().join(FILE), &whole[..length]).expect("room");
             assert_eq!(find(runtime.as_fd(), &task), None);
         }
+        // Begun anew once it is too long.
+        std::fs::write(dir.path().join(FILE), vec![0xff; usize::try_from(MOST).expect("small")]).expect("room");
+        for _ in 0..2 {
+            note(runtime.as_fd(), &state, b"", Exit::default()).expect("room");
+        }
+        assert!(find(runtime.as_fd(), &task).is_some());
     }
 }
