@@ -14,7 +14,7 @@ use crate::files;
 use crate::tasks::Notes;
 
 /// One after the other, newest last.
-pub(crate) const FILE: &str = "ended";
+const FILE: &str = "ended";
 /// Longest that the file may get before its older half goes, in bytes: several hundred tasks.
 const MOST: u64 = 256 << 10;
 const MODE: Mode = Mode::RUSR.union(Mode::WUSR);

@@ -1,5 +1,6 @@
 //! A job's file as far as task drivers are concerned: its tasks, their drivers and their `config` blocks, evaluated by a driver's schema before
-//! the job runs. What only the node knows, or whoever submits the job and does not say here, is unknown and passes; everything else a job may hold is left alone.
+//! the job runs. What only the node knows, or whoever submits the job and does not say here, is unknown and passes; everything else a job
+//! may hold is left alone.
 
 use std::ops::Range;
 
