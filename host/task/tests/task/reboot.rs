@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use yurt_task::{Handle, RecoverError, Tasks};
 
 use crate::recycled::stranger;
-use crate::rig::{Rig, end, is_alive, keeper_of};
+use crate::rig::{Rig, end, entries_in, is_alive, keeper_of};
 
 const COUNT: usize = 5;
 
@@ -48,7 +48,7 @@ async fn before() {
 #[ignore = "in the VM, twice: just vm reboot"]
 async fn after() {
     let told = fs::read_to_string(lasting().join("handles")).expect("the first half wrote it");
-    let entries = || fs::read_dir(lasting().join("run")).unwrap().count();
+    let entries = || entries_in(&lasting().join("run")).len();
     assert_eq!((told.lines().count(), entries()), (COUNT, COUNT), "both outlived the machine");
     let tasks = room();
     for line in told.lines() {

@@ -173,10 +173,9 @@ impl Rig {
     }
 
     /// Asserts that nothing of any task is left.
-    /// What stands in the runtime directory of tasks.
+    /// Of its tasks.
     pub(crate) fn entries(&self) -> Vec<PathBuf> {
-        let all = fs::read_dir(self.dir.path().join("run")).unwrap();
-        all.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect()
+        entries_in(&self.dir.path().join("run"))
     }
 
     pub(crate) fn nothing_is_left(&self) {
@@ -275,6 +274,11 @@ pub(crate) fn is_alive(pid: u32) -> bool {
     let mut stat = String::new();
     let read = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read_to_string(&mut stat));
     read.is_ok() && !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
+}
+
+/// What stands in a runtime directory of tasks.
+pub(crate) fn entries_in(run: &Path) -> Vec<PathBuf> {
+    fs::read_dir(run).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect()
 }
 
 /// The keeper's process, by the state file.
