@@ -52,6 +52,8 @@ func TestAgentsPluginsAndKeepersAreKilledAndNoExitCodeIsLost(t *testing.T) {
 	rig.Kill(t, keeper.PID)
 
 	var passers []*rig.Job
+	// Submitted a moment before an agent was killed.
+	cut := map[*rig.Job]bool{}
 	const each = 3
 	for round := range rounds {
 		for kill := range kills {
@@ -67,6 +69,7 @@ func TestAgentsPluginsAndKeepersAreKilledAndNoExitCodeIsLost(t *testing.T) {
 				return nil
 			})
 		}
+		cut[passers[len(passers)-1]] = true
 		agent.Crash()
 		agent.Start()
 		for _, alloc := range allocs {
@@ -76,7 +79,7 @@ func TestAgentsPluginsAndKeepersAreKilledAndNoExitCodeIsLost(t *testing.T) {
 		}
 	}
 
-	var unborn, right, again int
+	var unborn, right, again, anew int
 	for _, job := range passers {
 		for _, alloc := range job.AllEnded(each) {
 			if len(rig.Events(alloc, api.TaskStarted)) == 0 {
@@ -91,7 +94,11 @@ func TestAgentsPluginsAndKeepersAreKilledAndNoExitCodeIsLost(t *testing.T) {
 				right++
 				again += len(ends) - 1
 			}
-			if starts := agent.Shared(alloc, "starts"); starts != "1\n" {
+			starts := agent.Shared(alloc, "starts")
+			if cut[job] && starts == "1\n1\n" && len(rig.Events(alloc, api.TaskStarted)) == 1 {
+				// An agent that dies before it is told of a start has its successor start the task under another id. The first one is ended by then.
+				anew++
+			} else if starts != "1\n" {
 				t.Errorf("%s was started like this: %q: %s", alloc.Name, starts, rig.Told(alloc))
 			}
 		}
@@ -109,8 +116,8 @@ func TestAgentsPluginsAndKeepersAreKilledAndNoExitCodeIsLost(t *testing.T) {
 			t.Errorf("%s: %+v, not %+v", alloc.Name, end, want)
 		}
 	}
-	t.Logf("%d agents and %d plugins killed; %d passers and %d stayers ended with their code, %d of them told by two agents; %d passers never came to StartTask",
-		rounds, rounds*kills, right, stayers, again, unborn)
+	t.Logf("%d agents and %d plugins killed; %d passers and %d stayers ended with their code, %d of them told by two agents; %d passers were started anew by an agent whose predecessor did not live to hear of the first start; %d never came to StartTask",
+		rounds, rounds*kills, right, stayers, again, anew, unborn)
 	if right < unborn {
 		t.Errorf("%d passers of %d are too few for a trial", right, right+unborn)
 	}
