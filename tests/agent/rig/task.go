@@ -122,7 +122,11 @@ func (a *Agent) Ended(alloc *api.Allocation) End {
 	a.t.Helper()
 	ends := a.Ends(alloc)
 	if len(ends) != 1 {
-		a.t.Fatalf("%d ends of %s: %v", len(ends), alloc.Name, ends)
+		now, _, err := a.API.Allocations().Info(alloc.ID, nil)
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		a.t.Fatalf("%d ends of %s: %s", len(ends), alloc.Name, Told(now))
 	}
 	return ends[0]
 }
